@@ -1,1 +1,14 @@
-//! To be written.
+//! What tests need and users do not: the emulator harness.
+//!
+//! A [`Config`] describes a PC; [`Config::start`] gives a running [`Machine`], killed when dropped.
+//! Its serial ports are always the same: COM1 (3F8h) is the link, COM2 (2F8h) the guest's console,
+//! COM3 (3E8h) the mirror of the VMM's log. [`Qmp`] drives the emulator, [`Gdb`] a stock gdb.
+#![forbid(unsafe_code)]
+
+mod gdb;
+mod machine;
+mod qmp;
+
+pub use gdb::Gdb;
+pub use machine::{Config, Console, Machine};
+pub use qmp::Qmp;

@@ -1,2 +1,173 @@
-//! To be written.
+//! Recognises the few instructions the VMM completes for the guest, by their bytes: those that exit, and
+//! those that treat the trap flag specially. Pure; the source is APM 3, chapter 1 and the
+//! instructions' own pages.
+//!
+//! All have a fixed form behind their prefixes, so that no general decoder is needed: what is not
+//! in [`Opcode`] is [`Opcode::Other`], of unknown length.
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+#[cfg(test)]
+mod tests;
+
+/// Longest instruction the CPU accepts, in bytes.
+pub const MAX_LEN: usize = 15;
+
+/// Default operand and address size of a code segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeSize {
+    /// Real mode, virtual-8086 mode, 16-bit segments.
+    Bits16,
+    /// 32-bit segments.
+    Bits32,
+    /// 64-bit mode.
+    Bits64,
+}
+
+/// A segment override.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the registers say all")]
+pub enum Segment {
+    Es,
+    Cs,
+    Ss,
+    Ds,
+    Fs,
+    Gs,
+}
+
+/// The instructions that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the mnemonics say all")]
+pub enum Opcode {
+    Cpuid,
+    Rdmsr,
+    Wrmsr,
+    Hlt,
+    Invd,
+    Monitor,
+    Mwait,
+    Syscall,
+    Sysret,
+    Pushf,
+    Popf,
+    Iret,
+    Int3,
+    Into,
+    Icebp,
+    /// INT n with its vector.
+    Int(u8),
+    /// MOV from or to a debug register.
+    MovDr {
+        /// Debug register number.
+        register: u8,
+        /// General register's encoding.
+        gpr: u8,
+    },
+    /// INS or OUTS.
+    StringIo,
+    /// Anything else; its length is not known.
+    Other,
+}
+
+/// One instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Which one.
+    pub opcode: Opcode,
+    /// Bytes, prefixes included; 0 for [`Opcode::Other`].
+    pub len: u8,
+    /// The last segment override that counts in this mode.
+    pub segment: Option<Segment>,
+    /// Operand size in bytes: 2, 4 or 8 (8 only where REX.W says so).
+    pub operand_size: u8,
+}
+
+/// Recognise the instruction that `bytes` begin with. `None` if they end before it does, or it would
+/// be longer than [`MAX_LEN`].
+#[must_use]
+pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
+    let mut rest = bytes.get(..MAX_LEN.min(bytes.len()))?.iter().copied();
+    let mut segment = None;
+    let mut operand_override = false;
+    let mut rex = 0;
+    let first = loop {
+        let byte = rest.next()?;
+        let long = code == CodeSize::Bits64;
+        match byte {
+            0x26 if !long => segment = Some(Segment::Es),
+            0x2e if !long => segment = Some(Segment::Cs),
+            0x36 if !long => segment = Some(Segment::Ss),
+            0x3e if !long => segment = Some(Segment::Ds),
+            // In 64-bit mode these four are null prefixes (APM 3, 1.2.4).
+            0x26 | 0x2e | 0x36 | 0x3e => {}
+            0x64 => segment = Some(Segment::Fs),
+            0x65 => segment = Some(Segment::Gs),
+            0x66 => operand_override = true,
+            0x67 | 0xf0 | 0xf2 | 0xf3 => {}
+            0x40..=0x4f if long => {
+                rex = byte;
+                continue;
+            }
+            _ => break byte,
+        }
+        // REX counts only right before the opcode (APM 3, 1.2.7).
+        rex = 0;
+    };
+    let opcode = match first {
+        0x0f => two_bytes(&mut rest, rex)?,
+        0x6c..=0x6f => Opcode::StringIo,
+        0x9c => Opcode::Pushf,
+        0x9d => Opcode::Popf,
+        0xcc => Opcode::Int3,
+        0xcd => Opcode::Int(rest.next()?),
+        0xce if code != CodeSize::Bits64 => Opcode::Into,
+        0xcf => Opcode::Iret,
+        0xf1 => Opcode::Icebp,
+        0xf4 => Opcode::Hlt,
+        _ => Opcode::Other,
+    };
+    let used = bytes.len().min(MAX_LEN).checked_sub(rest.len())?;
+    let operand_size = match (code, rex & 8 != 0, operand_override) {
+        (CodeSize::Bits64, true, _) => 8,
+        (CodeSize::Bits16, _, false) | (CodeSize::Bits32 | CodeSize::Bits64, _, true) => 2,
+        _ => 4,
+    };
+    let len = if opcode == Opcode::Other { 0 } else { u8::try_from(used).ok()? };
+    Some(Instruction { opcode, len, segment, operand_size })
+}
+
+fn two_bytes(rest: &mut impl Iterator<Item = u8>, rex: u8) -> Option<Opcode> {
+    Some(match rest.next()? {
+        0x01 => match rest.next()? {
+            0xc8 => Opcode::Monitor,
+            0xc9 => Opcode::Mwait,
+            _ => Opcode::Other,
+        },
+        0x05 => Opcode::Syscall,
+        0x07 => Opcode::Sysret,
+        0x08 => Opcode::Invd,
+        0x21 | 0x23 => {
+            let modrm = rest.next()?;
+            // The mod field is ignored (APM 3, MOV DRn).
+            Opcode::MovDr {
+                register: modrm >> 3 & 7 | (rex & 4) << 1,
+                gpr: modrm & 7 | (rex & 1) << 3,
+            }
+        }
+        0x30 => Opcode::Wrmsr,
+        0x32 => Opcode::Rdmsr,
+        0xa2 => Opcode::Cpuid,
+        _ => Opcode::Other,
+    })
+}

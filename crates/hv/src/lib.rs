@@ -1,2 +1,44 @@
-//! To be written.
+//! The neutral core: the run loop of each CPU, what every exit means, the few devices and registers that
+//! protect the VMM, the debugger. Names no VMCB and no VMCS; touches hardware only through [`Host`]
+//! and [`vcpu::Vcpu`].
+//!
+//! Every exit goes the same way: the debugger's hooks, then the device filters, then the architectural
+//! default ([`run`]).
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod cpu;
+mod cpuid;
+mod debug;
+mod halt;
+mod host;
+mod instruction;
+mod log;
+mod machine;
+mod msr;
+mod nested;
+mod nmi;
+mod ports;
+mod run;
+mod step;
+mod string_io;
+
+pub use cpu::Cpu;
+pub use host::Host;
+pub use log::Log;
+pub use machine::{Buffers, Machine};
+pub use nested::Nested;
+pub use run::run;
+
+#[cfg(test)]
+mod tests;

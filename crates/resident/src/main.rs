@@ -1,2 +1,22 @@
-//! To be written.
+//! The resident image: binds the neutral core to this machine's CPU, its link and its memory, and
+//! runs the guest. Entered once by setup (crate `handover`), never left.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod carve;
+#[cfg(target_os = "none")]
+mod cpu;
+#[cfg(target_os = "none")]
+mod descriptors;
+#[cfg(target_os = "none")]
+mod fault;
+#[cfg(target_os = "none")]
+mod host;
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
+mod start;
+
+/// The image exists for bare metal only.
+#[cfg(not(target_os = "none"))]
 fn main() {}

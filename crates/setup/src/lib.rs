@@ -1,2 +1,148 @@
-//! To be written.
+//! Setup: from a machine still in its boot loader's hands to the resident VMM's first instruction.
+//!
+//! It sizes the VMM, places it at the top of usable RAM below 4 GiB, lays out the resident image
+//! there, builds the nested tables and the VMM's own, tells the firmware's tables that the memory
+//! is gone, and hands over (crate `handover`). Both boot paths share it; they differ in where
+//! the memory map comes from.
+//!
+//! Order is the principle: all that may fail comes before the first change the guest could see, so
+//! that a machine that cannot run the VMM is left as it was found.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod console;
+mod cpu;
+mod error;
+mod guest;
+pub mod image;
+mod int15;
+mod layout;
+mod low;
+mod memory;
+mod place;
+mod tables;
+
+use core::convert::Infallible;
+use core::ptr;
+
+use firmware::acpi::{Rsdp, madt};
+use firmware::e820::Map;
+use handover::{HandOver, MAGIC, Options, Span, VMM_BASE};
+use paging::table::PageSize;
+
+pub use console::Console;
+pub use cpu::{Unfit, halt};
+pub use error::Error;
+pub use memory::Identity;
+
+use image::Image;
+use layout::{FOUR_GIB, LARGE_PAGE, Layout, Needs};
+
+/// What a boot path found out.
+pub struct Boot<'a> {
+    /// The memory map, normalised.
+    pub map: Map,
+    /// The root of the ACPI tables.
+    pub rsdp: Option<Rsdp>,
+    /// The command line, parsed.
+    pub options: Options,
+    /// The resident image, an ELF file.
+    pub image: &'a [u8],
+    /// The BIOS drive the machine was booted from, if known.
+    pub drive: Option<u8>,
+}
+
+/// Starts the VMM; returns only if that cannot be done. `console` gets what is worth knowing but
+/// no reason to stop.
+///
+/// # Errors
+/// See [`Error`]. The firmware's tables are as before unless the error is about them.
+pub fn start(
+    memory: &mut Identity,
+    boot: Boot<'_>,
+    console: &mut Console,
+) -> Result<Infallible, Error> {
+    let cpu = cpu::check_this()?;
+    let image = Image::parse(boot.image)?;
+    let mut map = boot.map;
+    let cpus = match &boot.rsdp {
+        Some(rsdp) => madt::count_cpus(memory, rsdp)?.max(1),
+        None => 1,
+    };
+    let needs = Needs {
+        image_len: image.memory_len(),
+        cpus,
+        mapped_end: map.highest_ram_end().max(FOUR_GIB).next_multiple_of(LARGE_PAGE),
+        max_page: if cpu.page_1gb { PageSize::Size1G } else { PageSize::Size2M },
+    };
+    let layout = Layout::new(&needs).ok_or(Error::TooManyCpus(cpus))?;
+    let hole = place::hole(&mut map, &memory.occupied(), layout.len())?;
+    let low_page = low::reserve(memory, &mut map)?;
+    let (ram, ram_len) = place::guest_ram(&map)?;
+
+    let part = |part: Span| Span { base: hole.base + part.base, len: part.len };
+    let room = memory.bytes_mut(hole.base, hole.len as usize).ok_or(Error::NoRoom(hole.len))?;
+    let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs)?;
+
+    let firmware = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &boot.options)?;
+    let start = low::install(memory, low_page, &map, boot.drive)?;
+
+    let handover = HandOver {
+        magic: MAGIC,
+        hole,
+        image: part(layout.image),
+        free: part(layout.free),
+        npt_root,
+        host_cr3,
+        ff_page: part(layout.ff_page).base,
+        cpus,
+        options: boot.options,
+        start,
+        reset: firmware.reset,
+        pm1a_cnt: firmware.pm1a_cnt,
+        ram_len,
+        ram,
+    };
+    let page = part(layout.handover);
+    let bytes =
+        memory.bytes_mut(page.base, size_of::<HandOver>()).ok_or(Error::NoRoom(hole.len))?;
+    // SAFETY: a page of the hole, exclusively borrowed, large enough and aligned to 4 KiB.
+    unsafe { ptr::write(bytes.as_mut_ptr().cast(), handover) };
+
+    let run = |offset: u64| VMM_BASE + offset;
+    // SAFETY: `build` made `host_cr3` map the lower half as the nested tables do, where this code
+    // lies outside the hole and so at its own address, and the hole at `VMM_BASE` with the stack,
+    // the hand-over and the image, whose entry was found to be executable; by the contract of the
+    // crate `handover` it takes one. The boot path keeps interrupts off; `check_this` saw NX.
+    unsafe {
+        cpu::enter(
+            host_cr3,
+            run(layout.stack.end()),
+            run(layout.image.base + image.entry()),
+            run(layout.handover.base),
+        )
+    }
+}
+
+/// Fills the hole, whose memory `room` is: image, tables, FFh page; zeroes for the rest. Returns
+/// the roots of the nested tables and of the VMM's own.
+fn build(
+    room: &mut [u8],
+    hole: Span,
+    image: &Image<'_>,
+    layout: &Layout,
+    needs: &Needs,
+) -> Result<(u64, u64), Error> {
+    room.fill(0);
+    let short = Error::NoRoom(hole.len);
+    let range = |part: Span| part.base as usize..part.end() as usize;
+    image.load(room.get_mut(range(layout.image)).ok_or(short)?, VMM_BASE + layout.image.base)?;
+    room.get_mut(range(layout.ff_page)).ok_or(short)?.fill(0xff);
+    let memory = room.get_mut(range(layout.tables)).ok_or(short)?;
+    let mut pages = tables::Pages::new(hole.base + layout.tables.base, memory);
+    let nested = tables::nested(&mut pages, needs, hole, hole.base + layout.ff_page.base)?;
+    let host = tables::host(&mut pages, nested, hole.base, layout, image.segments())?;
+    Ok((nested, host))
+}

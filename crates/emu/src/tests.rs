@@ -1,0 +1,65 @@
+use super::*;
+use CodeSize::{Bits16, Bits32, Bits64};
+use proptest::prelude::*;
+
+fn is(bytes: &[u8], code: CodeSize, opcode: Opcode, len: u8) {
+    let got = decode(bytes, code).map(|i| (i.opcode, i.len));
+    assert_eq!(got, Some((opcode, len)), "{bytes:x?}");
+}
+
+#[test]
+fn plain_forms() {
+    is(&[0x0f, 0xa2, 0x90], Bits64, Opcode::Cpuid, 2);
+    is(&[0x0f, 0x32], Bits16, Opcode::Rdmsr, 2);
+    is(&[0x0f, 0x30], Bits32, Opcode::Wrmsr, 2);
+    is(&[0xf4], Bits16, Opcode::Hlt, 1);
+    is(&[0x0f, 0x01, 0xc9], Bits64, Opcode::Mwait, 3);
+    is(&[0xcd, 0x19], Bits16, Opcode::Int(0x19), 2);
+    is(&[0x90, 0x90], Bits64, Opcode::Other, 0);
+}
+
+#[test]
+fn prefixes_count() {
+    is(&[0x66, 0x66, 0x2e, 0x0f, 0xa2], Bits64, Opcode::Cpuid, 5);
+    is(&[0x48, 0x0f, 0xa2], Bits64, Opcode::Cpuid, 3);
+    // DEC EAX outside 64-bit mode.
+    is(&[0x48, 0x0f, 0xa2], Bits32, Opcode::Other, 0);
+    let outs = decode(&[0x26, 0xf3, 0x65, 0x6e], Bits32).unwrap();
+    assert_eq!((outs.opcode, outs.segment, outs.len), (Opcode::StringIo, Some(Segment::Gs), 4));
+    assert_eq!(decode(&[0x26, 0x6e], Bits64).unwrap().segment, None);
+}
+
+#[test]
+fn operand_sizes() {
+    assert_eq!(decode(&[0x9c], Bits16).unwrap().operand_size, 2);
+    assert_eq!(decode(&[0x66, 0x9c], Bits16).unwrap().operand_size, 4);
+    assert_eq!(decode(&[0x66, 0x9c], Bits32).unwrap().operand_size, 2);
+    assert_eq!(decode(&[0x48, 0xcf], Bits64).unwrap().operand_size, 8);
+    assert_eq!(decode(&[0x48, 0x66, 0xcf], Bits64).unwrap().operand_size, 2);
+}
+
+#[test]
+fn debug_registers() {
+    is(&[0x0f, 0x23, 0xf8], Bits32, Opcode::MovDr { register: 7, gpr: 0 }, 3);
+    is(&[0x41, 0x0f, 0x21, 0xf1], Bits64, Opcode::MovDr { register: 6, gpr: 9 }, 4);
+}
+
+#[test]
+fn cut_short() {
+    assert_eq!(decode(&[], Bits64), None);
+    assert_eq!(decode(&[0x0f], Bits64), None);
+    assert_eq!(decode(&[0xcd], Bits16), None);
+    assert_eq!(decode(&[0x66; 20], Bits16), None);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+        for code in [Bits16, Bits32, Bits64] {
+            if let Some(found) = decode(&bytes, code) {
+                prop_assert!(usize::from(found.len) <= bytes.len().min(MAX_LEN));
+                prop_assert_eq!(found.len == 0, found.opcode == Opcode::Other);
+            }
+        }
+    }
+}

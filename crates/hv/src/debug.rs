@@ -1,0 +1,193 @@
+//! The debugger: when the guest stops, what the analyst sees of it, and how it goes on.
+mod breakpoints;
+mod hardware;
+mod target;
+
+pub(crate) use breakpoints::Debugger;
+pub(crate) use hardware::mov_dr;
+
+use crate::instruction::{code_address, retire};
+use crate::{Cpu, Host, Machine, step};
+use link::Link;
+use stub::{Action, Reason};
+use target::View;
+use vcpu::{Event, Intercept, System, Vcpu};
+use x86defs::{cr, dr, vector};
+
+/// Reads of an idle line before a packet that began is left to the next tick: about 2 ms on real
+/// hardware, two bytes at 9,600 baud. Without it a 16-byte FIFO overruns between ticks.
+const PATIENCE: u32 = 2_000;
+/// Bytes taken in one tick, so that a flood cannot keep the guest from running.
+const FLOOD: u32 = 4_096;
+
+/// Why the guest stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Before its first instruction.
+    Held,
+    /// The analyst asked, or came.
+    Interrupt,
+    /// One step is done.
+    Stepped,
+    /// A software breakpoint.
+    Software,
+    /// A breakpoint of the debug registers.
+    Hardware(Reason),
+}
+
+/// The tick: look at the line. True if the guest was stopped and resumed meanwhile.
+pub(crate) fn poll<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) -> bool {
+    let Some(mut console) = machine.console.as_ref().and_then(|console| console.try_lock()) else {
+        return false;
+    };
+    let mut idle = PATIENCE;
+    let mut flood = FLOOD;
+    loop {
+        let console = &mut *console;
+        match console.stub.output().0.receive() {
+            Some(byte) => {
+                idle = 0;
+                let mut view = View { machine, cpu, vcpu, debugger: &mut console.debugger };
+                if console.stub.incoming(&mut view, byte) == Action::Interrupt {
+                    break;
+                }
+                flood = flood.wrapping_sub(1);
+                if flood == 0 {
+                    return false;
+                }
+            }
+            // Nothing came at all: the usual tick costs one look.
+            None if idle >= PATIENCE => return false,
+            None => idle = idle.wrapping_add(1),
+        }
+    }
+    drop(console);
+    stop(machine, cpu, vcpu, Stop::Interrupt);
+    true
+}
+
+/// Stop the guest and serve the analyst until it is resumed.
+pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Stop) {
+    let Some(console) = &machine.console else { return };
+    let reason = match why {
+        Stop::Held | Stop::Interrupt => Reason::Interrupt { cpu: 0 },
+        Stop::Stepped => Reason::Step { cpu: 0 },
+        Stop::Software => Reason::Breakpoint { cpu: 0 },
+        Stop::Hardware(reason) => reason,
+    };
+    let mut console = console.lock();
+    let console = &mut *console;
+    console.debugger.remove_software(&machine.host);
+    let mut view = View { machine, cpu, vcpu, debugger: &mut console.debugger };
+    let mut action = console.stub.stopped(&mut view, reason);
+    let stepping = loop {
+        match action {
+            Action::Resume { step } => break step.is_some(),
+            Action::Detached | Action::Kill => break false,
+            Action::None | Action::Interrupt => {}
+        }
+        action = match console.stub.output().0.receive() {
+            Some(byte) => console.stub.incoming(&mut view, byte),
+            None => {
+                core::hint::spin_loop();
+                Action::None
+            }
+        };
+    };
+    let attached = console.stub.attached();
+    machine.set_attached(attached);
+    vcpu.intercept(Intercept::Mwait, attached);
+    resume(machine, cpu, vcpu, &mut console.debugger, stepping);
+}
+
+fn resume<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    debugger: &mut Debugger,
+    stepping: bool,
+) {
+    debugger.arm(vcpu);
+    vcpu.intercept(Intercept::Icebp, debugger.has_software());
+    let here = code_address(vcpu, vcpu.system(System::Rip));
+    debugger.pass_instruction_breakpoint(vcpu, here);
+    if stepping {
+        step::begin(machine, cpu, vcpu, step::Why::Analyst);
+    } else if debugger.software_at(here) {
+        step::begin(machine, cpu, vcpu, step::Why::OverBreakpoint);
+    } else {
+        debugger.insert_software(&machine.host);
+    }
+}
+
+/// The step off a breakpoint is done: all breakpoints again.
+pub(crate) fn insert<H: Host>(machine: &Machine<H>) {
+    if let Some(console) = &machine.console {
+        console.lock().debugger.insert_software(&machine.host);
+    }
+}
+
+/// ICEBP: a software breakpoint of ours, or the guest's own.
+pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let rip = vcpu.system(System::Rip);
+    let here = code_address(vcpu, rip);
+    let ours = machine.console.as_ref().is_some_and(|it| it.lock().debugger.software_at(here));
+    if ours {
+        stop(machine, cpu, vcpu, Stop::Software);
+    } else {
+        // #DB with RIP behind the instruction and nothing new in DR6 (APM 3, INT1).
+        retire(cpu, vcpu, rip.wrapping_add(1));
+        vcpu.inject(Event::Exception(vector::DB, None));
+    }
+}
+
+/// An exception that is intercepted: the end of a step, a breakpoint of ours, or the guest's own.
+pub(crate) fn exception<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    number: u8,
+    error: u32,
+    address: u64,
+) {
+    if number == vector::DB {
+        debug_exception(machine, cpu, vcpu);
+        return;
+    }
+    if vcpu.queued().is_some() {
+        // Raised by the delivery of an event: without our intercepts it comes about as on the bare CPU.
+        step::finish(machine, cpu, vcpu);
+        return;
+    }
+    if matches!(number, vector::BP | 4) {
+        step::software_interrupt(machine, cpu, vcpu);
+        return;
+    }
+    if number == vector::PF {
+        vcpu.set_system(System::Cr2, address);
+    }
+    let protected = vcpu.system(System::Cr0) & cr::CR0_PE != 0;
+    let error = (protected && vector::has_error_code(number)).then_some(error);
+    vcpu.inject(Event::Exception(number, error));
+    step::raised(machine, cpu, vcpu);
+}
+
+fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let dr6 = vcpu.system(System::Dr6);
+    let hit = machine.console.as_ref().and_then(|it| it.lock().debugger.hit(dr6));
+    let stepped = step::trapping(cpu) && dr6 & dr::DR6_BS != 0;
+    if let Some((bits, _)) = hit {
+        vcpu.set_system(System::Dr6, dr6 & !bits);
+    }
+    if stepped {
+        step::trapped(machine, cpu, vcpu);
+    }
+    let left = vcpu.system(System::Dr6) & (dr::DR6_B | dr::DR6_BS | dr::DR6_BD);
+    if !stepped && (hit.is_none() || left & dr::DR6_BD != 0) {
+        vcpu.inject(Event::Exception(vector::DB, None));
+        step::raised(machine, cpu, vcpu);
+    }
+    if let Some((_, reason)) = hit {
+        stop(machine, cpu, vcpu, Stop::Hardware(reason));
+    }
+}

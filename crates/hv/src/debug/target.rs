@@ -1,0 +1,208 @@
+//! The stopped guest as the stub sees it.
+use super::Debugger;
+use crate::{Cpu, Host, Machine, instruction::code_address};
+use core::fmt;
+use stub::{Breakpoint, BreakpointError, Changed, Refused, Register, Regs, Target};
+use vcpu::{Exit, Gpr, Seg, System, Vcpu};
+use x86defs::cr;
+
+/// One stopped CPU and what it shares.
+pub(super) struct View<'a, H: Host> {
+    pub(super) machine: &'a Machine<H>,
+    pub(super) cpu: &'a mut Cpu,
+    pub(super) vcpu: &'a mut dyn Vcpu,
+    pub(super) debugger: &'a mut Debugger,
+}
+
+impl<H: Host> View<'_, H> {
+    fn segment(&self, register: Seg) -> stub::Segment {
+        let vcpu::Segment { selector, attributes, limit, base } = self.vcpu.segment(register);
+        stub::Segment { selector, base, limit, attributes }
+    }
+
+    fn table(&self, register: Seg) -> stub::Table {
+        let vcpu::Segment { limit, base, .. } = self.vcpu.segment(register);
+        stub::Table { base, limit: limit as u16 }
+    }
+
+    /// Visit `len` bytes from `gva` on, page by page: guest-physical address, offset, length. Gives the
+    /// bytes visited.
+    fn pages(
+        &self,
+        gva: u64,
+        len: usize,
+        mut visit: impl FnMut(u64, usize, usize) -> bool,
+    ) -> usize {
+        let paging = self.vcpu.paging();
+        let mut done = 0_usize;
+        while done < len {
+            let at = gva.wrapping_add(done as u64);
+            let in_page = 0x1000_usize.wrapping_sub((at & 0xfff) as usize);
+            let part = in_page.min(len.wrapping_sub(done));
+            match paging.lookup(&self.machine.host, at) {
+                Ok(found) if visit(found.gpa, done, part) => done = done.wrapping_add(part),
+                _ => break,
+            }
+        }
+        done
+    }
+}
+
+const GENERAL: [(Register, Gpr); 16] = [
+    (Register::Rax, Gpr::Rax),
+    (Register::Rbx, Gpr::Rbx),
+    (Register::Rcx, Gpr::Rcx),
+    (Register::Rdx, Gpr::Rdx),
+    (Register::Rsi, Gpr::Rsi),
+    (Register::Rdi, Gpr::Rdi),
+    (Register::Rbp, Gpr::Rbp),
+    (Register::Rsp, Gpr::Rsp),
+    (Register::R8, Gpr::R8),
+    (Register::R9, Gpr::R9),
+    (Register::R10, Gpr::R10),
+    (Register::R11, Gpr::R11),
+    (Register::R12, Gpr::R12),
+    (Register::R13, Gpr::R13),
+    (Register::R14, Gpr::R14),
+    (Register::R15, Gpr::R15),
+];
+
+impl<H: Host> Target for View<'_, H> {
+    fn cpus(&self) -> usize {
+        1
+    }
+
+    fn registers(&mut self, _cpu: usize) -> Regs {
+        let v = &*self.vcpu;
+        let (dr, dr7) = self.debugger.hardware.guest(v);
+        let ip = v.system(System::Rip);
+        Regs {
+            rax: v.gpr(Gpr::Rax),
+            rbx: v.gpr(Gpr::Rbx),
+            rcx: v.gpr(Gpr::Rcx),
+            rdx: v.gpr(Gpr::Rdx),
+            rsi: v.gpr(Gpr::Rsi),
+            rdi: v.gpr(Gpr::Rdi),
+            rbp: v.gpr(Gpr::Rbp),
+            rsp: v.gpr(Gpr::Rsp),
+            r8: v.gpr(Gpr::R8),
+            r9: v.gpr(Gpr::R9),
+            r10: v.gpr(Gpr::R10),
+            r11: v.gpr(Gpr::R11),
+            r12: v.gpr(Gpr::R12),
+            r13: v.gpr(Gpr::R13),
+            r14: v.gpr(Gpr::R14),
+            r15: v.gpr(Gpr::R15),
+            rip_linear: code_address(v, ip),
+            ip,
+            eflags: v.system(System::Rflags),
+            cs: self.segment(Seg::Cs),
+            ss: self.segment(Seg::Ss),
+            ds: self.segment(Seg::Ds),
+            es: self.segment(Seg::Es),
+            fs: self.segment(Seg::Fs),
+            gs: self.segment(Seg::Gs),
+            ldtr: self.segment(Seg::Ldtr),
+            tr: self.segment(Seg::Tr),
+            gdtr: self.table(Seg::Gdtr),
+            idtr: self.table(Seg::Idtr),
+            kernel_gs_base: v.system(System::KernelGsBase),
+            cr0: v.system(System::Cr0),
+            cr2: v.system(System::Cr2),
+            cr3: v.system(System::Cr3),
+            cr4: v.system(System::Cr4),
+            cr8: v.system(System::Cr8),
+            efer: v.system(System::Efer) & !cr::EFER_SVME,
+            dr,
+            dr6: v.system(System::Dr6),
+            dr7,
+        }
+    }
+
+    fn set_registers(&mut self, _: usize, regs: &Regs, changed: Changed) -> Result<(), Refused> {
+        let wanted = |register| changed == Changed::All || changed == Changed::One(register);
+        let mut done = changed == Changed::All;
+        for (register, gpr) in GENERAL {
+            if wanted(register) {
+                self.vcpu.set_gpr(gpr, register.get(regs));
+                done = true;
+            }
+        }
+        if wanted(Register::Rip) || wanted(Register::Ip) {
+            self.cpu.halted &= regs.ip == self.vcpu.system(System::Rip);
+            self.vcpu.set_system(System::Rip, regs.ip);
+            done = true;
+        }
+        for (register, system) in [(Register::Eflags, System::Rflags), (Register::Cr2, System::Cr2)]
+        {
+            if wanted(register) {
+                self.vcpu.set_system(system, register.get(regs));
+                done = true;
+            }
+        }
+        if done { Ok(()) } else { Err(Refused) }
+    }
+
+    fn read_memory(&mut self, _cpu: usize, gva: u64, out: &mut [u8]) -> usize {
+        let len = out.len();
+        self.pages(gva, len, |gpa, at, part| {
+            let end = at.wrapping_add(part);
+            out.get_mut(at..end).is_some_and(|to| self.machine.host.read_memory(gpa, to))
+        })
+    }
+
+    fn write_memory(&mut self, _cpu: usize, gva: u64, data: &[u8]) -> bool {
+        // All of it is there, or nothing is written.
+        let mut probe = [0; 1];
+        let there =
+            self.pages(gva, data.len(), |gpa, _, _| self.machine.host.read_memory(gpa, &mut probe));
+        there == data.len()
+            && self.pages(gva, data.len(), |gpa, at, part| {
+                let end = at.wrapping_add(part);
+                data.get(at..end).is_some_and(|from| self.machine.host.write_memory(gpa, from))
+            }) == data.len()
+    }
+
+    fn add_breakpoint(
+        &mut self,
+        kind: Breakpoint,
+        addr: u64,
+        len: u64,
+    ) -> Result<(), BreakpointError> {
+        if kind != Breakpoint::Software {
+            return self.debugger.hardware.add(kind, addr, len);
+        }
+        let found = self.vcpu.paging().lookup(&self.machine.host, addr);
+        let gpa = found.map_err(|_| BreakpointError::Memory)?.gpa;
+        self.debugger.add_software(&self.machine.host, addr, gpa)
+    }
+
+    fn remove_breakpoint(
+        &mut self,
+        kind: Breakpoint,
+        addr: u64,
+        _len: u64,
+    ) -> Result<(), BreakpointError> {
+        match kind {
+            Breakpoint::Software => self.debugger.remove_one_software(addr),
+            _ => self.debugger.hardware.remove(kind, addr),
+        }
+    }
+
+    fn remove_all_breakpoints(&mut self) {
+        self.debugger.clear();
+    }
+
+    fn monitor(&mut self, request: wire::Request, out: &mut dyn fmt::Write) {
+        // A client that hangs up in the middle of the answer loses the rest of it.
+        let _ = match request {
+            wire::Request::Help => wire::write_help(out),
+            wire::Request::Log => self.machine.log.lock().dump(out),
+            wire::Request::Version => writeln!(out, "Ramooflax {}", wire::VERSION),
+            wire::Request::Counters => Exit::NAMES
+                .iter()
+                .zip(self.cpu.counters)
+                .try_for_each(|(name, count)| writeln!(out, "{name} {count}")),
+        };
+    }
+}

@@ -1,0 +1,35 @@
+//! What the core needs of the machine it runs on. The resident gives it the real one, tests a model.
+use link::Link;
+use paging::table::TableMemory;
+use paging::walk::PhysRead;
+
+/// The machine under the VMM. Guest-physical memory is what [`PhysRead`] and the two accessors show:
+/// RAM without the hole; any range that touches something else is refused whole.
+pub trait Host: PhysRead {
+    /// Where the nested tables live.
+    type Tables: TableMemory;
+    /// The kind of line to the analyst.
+    type Link: Link;
+
+    /// The CPU's own CPUID: EAX, EBX, ECX, EDX.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
+    /// RDMSR; `None` if the CPU raises #GP.
+    fn read_msr(&self, msr: u32) -> Option<u64>;
+    /// WRMSR; false if the CPU raises #GP.
+    fn write_msr(&self, msr: u32, value: u64) -> bool;
+    /// IN AL, port.
+    fn port_in(&self, port: u16) -> u8;
+    /// OUT port, AL.
+    fn port_out(&self, port: u16, value: u8);
+    /// WBINVD.
+    fn write_back_caches(&self);
+    /// Reset the machine by the means it offers. Returns if none worked.
+    fn reset(&self);
+
+    /// The two bytes at `gpa`, within a page.
+    fn read_u16(&self, gpa: u64) -> Option<u16>;
+    /// Read guest-physical memory.
+    fn read_memory(&self, gpa: u64, out: &mut [u8]) -> bool;
+    /// Write guest-physical memory.
+    fn write_memory(&self, gpa: u64, data: &[u8]) -> bool;
+}

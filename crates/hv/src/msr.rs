@@ -1,0 +1,80 @@
+//! The MSRs the VMM shadows or conceals; all others are the CPU's own.
+use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
+use crate::{Cpu, Host, Machine};
+use emu::Opcode;
+use vcpu::{Gpr, System, Vcpu};
+use x86defs::{cr, msr};
+
+/// MSRs that do not exist for the guest, whose CPUID reports no SVM and no SEV.
+const CONCEALED: [u32; 7] = [
+    msr::VM_CR,
+    msr::SMM_CTL,
+    msr::VM_HSAVE_PA,
+    msr::SVM_KEY,
+    0xc001_011e,
+    0xc001_0130,
+    0xc001_0131,
+];
+
+/// Ask for the exits this module handles.
+pub(crate) fn watch(vcpu: &mut dyn Vcpu) {
+    for register in CONCEALED.into_iter().chain([msr::EFER]) {
+        vcpu.watch_msr(register, true, true);
+    }
+}
+
+/// RDMSR.
+pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let register = vcpu.gpr(Gpr::Rcx) as u32;
+    let value = match register {
+        msr::EFER => Some(vcpu.system(System::Efer) & !cr::EFER_SVME),
+        _ if CONCEALED.contains(&register) => None,
+        // Outside the permission map's ranges: the CPU knows whether it exists.
+        _ => machine.host.read_msr(register),
+    };
+    match value {
+        Some(value) => {
+            set_edx_eax(vcpu, value);
+            skip(machine, cpu, vcpu, Opcode::Rdmsr);
+        }
+        None => inject_gp(vcpu),
+    }
+}
+
+/// WRMSR.
+pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let register = vcpu.gpr(Gpr::Rcx) as u32;
+    let value = edx_eax(vcpu);
+    let done = match register {
+        msr::EFER => write_efer(machine, vcpu, value),
+        _ if CONCEALED.contains(&register) => false,
+        _ => machine.host.write_msr(register, value),
+    };
+    if done {
+        skip(machine, cpu, vcpu, Opcode::Wrmsr);
+    } else {
+        inject_gp(vcpu);
+    }
+}
+
+/// EFER without SVME, which the VMM holds (APM 2, 3.1.7 and 15.5.1). Whether a bit is reserved is
+/// for the CPU to say: the guest's are tried in the VMM's own EFER.
+fn write_efer<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, value: u64) -> bool {
+    const OURS: u64 = cr::EFER_SCE | cr::EFER_LME | cr::EFER_LMA | cr::EFER_NXE | cr::EFER_SVME;
+    let old = vcpu.system(System::Efer);
+    let paging = vcpu.system(System::Cr0) & cr::CR0_PG != 0;
+    if value & cr::EFER_SVME != 0 || (paging && (value ^ old) & cr::EFER_LME != 0) {
+        return false;
+    }
+    let Some(own) = machine.host.read_msr(msr::EFER) else { return false };
+    let accepted = machine.host.write_msr(msr::EFER, own & OURS | value & !OURS);
+    let kept = machine.host.read_msr(msr::EFER).unwrap_or(own) & !OURS;
+    machine.host.write_msr(msr::EFER, own);
+    if accepted {
+        // A CPU that ignores unknown bits keeps none of them in the guest either. LMA is the CPU's.
+        let plain = value & (cr::EFER_SCE | cr::EFER_LME | cr::EFER_NXE);
+        let new = kept | plain | old & cr::EFER_LMA | cr::EFER_SVME;
+        vcpu.set_system(System::Efer, new);
+    }
+    accepted
+}

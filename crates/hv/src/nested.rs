@@ -1,0 +1,203 @@
+//! The guest's physical memory: the nested tables, and the faults on them.
+//!
+//! The hole reads FFh and swallows writes for every instruction without decoding any: its pages show
+//! one read-only page of FFh; a write gets a scratch page in its place for one step (docs/decisions).
+use crate::{Cpu, Host, Machine, debug, step};
+use handover::Span;
+use paging::table::{
+    self, ADDR, MapError, NX, PRESENT, PageSize, TableMemory, USER, WRITE, leaf, map, pde_address,
+};
+use vcpu::{NestedFault, Vcpu};
+
+const PAGE: u64 = 0x1000;
+const ENTRIES: u64 = 512;
+const MIB2: u64 = 2 << 20;
+
+/// What becomes of a faulting access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is mapped now: try again.
+    Again,
+    /// A scratch page stands in for the hole: step, then close it.
+    Opened,
+}
+
+/// The nested tables.
+pub struct Nested<T> {
+    tables: T,
+    root: u64,
+    no_execute: u64,
+    hole: Span,
+    ff_page: u64,
+    scratch: u64,
+    open: bool,
+    first_pde: u64,
+    a20_on: u64,
+    a20_off: u64,
+    identity_end: u64,
+}
+
+impl<T: TableMemory> Nested<T> {
+    /// Take over the tables at `root`, in which everything below `identity_end` is mapped to itself but for
+    /// `hole`, whose pages all show `ff_page`. The first 2 MiB are mapped by 4 KiB pages.
+    ///
+    /// # Errors
+    /// The tables are not so, or there are too few pages for more.
+    pub fn new(
+        mut tables: T,
+        root: u64,
+        hole: Span,
+        ff_page: u64,
+        identity_end: u64,
+    ) -> Result<Self, MapError> {
+        let first_pde = pde_address(&tables, root, 0).ok_or(MapError::Misaligned)?;
+        let a20_on = tables.read(first_pde);
+        let copy = tables.alloc().ok_or(MapError::OutOfTables)?;
+        for n in 0..ENTRIES {
+            // With A20 off, 1 MiB to 1 MiB + 64 KiB is the first 64 KiB again: all that real mode reaches.
+            let from = if (256..272).contains(&n) { n.wrapping_sub(256) } else { n };
+            let entry = tables.read(at(a20_on & ADDR, from));
+            tables.write(at(copy, n), entry);
+        }
+        let no_execute = tables.alloc().ok_or(MapError::OutOfTables)?;
+        let scratch = tables.alloc().ok_or(MapError::OutOfTables)?;
+        let a20_off = copy | a20_on & !ADDR;
+        let open = false;
+        let mut this = Self {
+            tables,
+            root,
+            no_execute,
+            hole,
+            ff_page,
+            scratch,
+            open,
+            first_pde,
+            a20_on,
+            a20_off,
+            identity_end,
+        };
+        this.fill_scratch();
+        Ok(this)
+    }
+
+    /// The root every CPU uses.
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// A root that maps the same but nothing to be executed.
+    pub(crate) fn no_execute(&mut self) -> u64 {
+        for n in 0..ENTRIES {
+            let entry = self.tables.read(at(self.root, n));
+            let entry = if entry & PRESENT != 0 { entry | NX } else { entry };
+            self.tables.write(at(self.no_execute, n), entry);
+        }
+        self.no_execute
+    }
+
+    /// Raise or lower the guest's A20 line. The caller flushes.
+    pub(crate) fn set_a20(&mut self, on: bool) {
+        let entry = if on { self.a20_on } else { self.a20_off };
+        self.tables.write(self.first_pde, entry);
+    }
+
+    fn fill_scratch(&mut self) {
+        for n in 0..ENTRIES {
+            self.tables.write(at(self.scratch, n), u64::MAX);
+        }
+    }
+
+    fn fault(&mut self, fault: NestedFault) -> Result<Outcome, MapError> {
+        if self.hole.contains(fault.gpa, 1) {
+            let page = fault.gpa & !(PAGE.wrapping_sub(1));
+            let (entry, ..) = leaf(&self.tables, self.root, page).ok_or(MapError::Misaligned)?;
+            self.tables.write(entry, self.scratch | PRESENT | WRITE | USER);
+            self.open = true;
+            return Ok(Outcome::Opened);
+        }
+        let base = fault.gpa & !(MIB2.wrapping_sub(1));
+        if fault.present || base < self.identity_end {
+            return Err(MapError::Overlap);
+        }
+        let flags = WRITE | USER;
+        match map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M) {
+            Err(MapError::OutOfTables) => {
+                self.recycle();
+                map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M)?;
+            }
+            other => other?,
+        }
+        Ok(Outcome::Again)
+    }
+
+    /// Forget what was mapped on first touch, above the identity map, and take its tables back.
+    fn recycle(&mut self) {
+        const GIB: u64 = 1 << 30;
+        for top in 0..ENTRIES {
+            let root_entry = at(self.root, top);
+            let pml4e = self.tables.read(root_entry);
+            if pml4e & PRESENT == 0 {
+                continue;
+            }
+            let whole = top.wrapping_mul(GIB.wrapping_mul(ENTRIES)) >= self.identity_end;
+            for n in 0..ENTRIES {
+                let gib = top.wrapping_mul(ENTRIES).wrapping_add(n);
+                let slot = at(pml4e & ADDR, n);
+                let pdpte = self.tables.read(slot);
+                if gib.wrapping_mul(GIB) < self.identity_end || pdpte & PRESENT == 0 {
+                    continue;
+                }
+                self.tables.write(slot, 0);
+                if pdpte & table::LARGE == 0 {
+                    self.tables.free(pdpte & ADDR);
+                }
+            }
+            if whole {
+                self.tables.write(root_entry, 0);
+                self.tables.free(pml4e & ADDR);
+            }
+        }
+    }
+
+    /// The hole shows FFh again everywhere. Returns whether anything changed.
+    pub(crate) fn close(&mut self) -> bool {
+        if !core::mem::take(&mut self.open) {
+            return false;
+        }
+        let pages = self.hole.len.checked_div(PAGE).unwrap_or(0);
+        for n in 0..pages {
+            let page = self.hole.base.wrapping_add(n.wrapping_mul(PAGE));
+            if let Some((entry, ..)) = leaf(&self.tables, self.root, page) {
+                self.tables.write(entry, self.ff_page | PRESENT | USER);
+            }
+        }
+        self.fill_scratch();
+        true
+    }
+}
+
+const fn at(table: u64, n: u64) -> u64 {
+    table.wrapping_add(n.wrapping_mul(8))
+}
+
+/// An access that the nested tables refuse.
+pub(crate) fn fault<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    fault: NestedFault,
+) {
+    if fault.fetch && fault.present && step::fetched(machine, cpu, vcpu) {
+        return;
+    }
+    let outcome = machine.nested.lock().fault(fault);
+    vcpu.flush();
+    match outcome {
+        Ok(Outcome::Again) => {}
+        Ok(Outcome::Opened) => step::open_hole(machine, cpu, vcpu),
+        Err(error) => {
+            machine.log(format_args!("{fault:x?} cannot be mapped: {error:?}; frozen"));
+            debug::stop(machine, cpu, vcpu, debug::Stop::Interrupt);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Non-maskable interrupts: taken by the VMM's handler, which sets a flag, and given to the guest; blocked
+//! from then until its IRET is complete (APM 2, 8.2.3 and 15.20).
+use crate::{Cpu, Host, Machine, step};
+use vcpu::{Event, Intercept, Vcpu};
+
+/// Where the guest stands with NMIs.
+#[derive(Debug, Default)]
+pub(crate) struct Nmi {
+    /// One is waiting. Further ones merge with it, as on the CPU.
+    pending: bool,
+    /// The guest is in its handler.
+    blocked: bool,
+}
+
+impl Nmi {
+    /// Whether [`Self::deliver`] may have something to do.
+    pub(crate) fn busy(&self) -> bool {
+        self.pending
+    }
+
+    /// A physical NMI may have been taken.
+    pub(crate) fn arrived(&mut self, vcpu: &mut dyn Vcpu) {
+        self.pending |= vcpu.take_nmi();
+    }
+
+    /// Deliver what is pending, if the guest can take it now.
+    pub(crate) fn deliver(&mut self, vcpu: &mut dyn Vcpu, stepping: bool) {
+        if self.pending && !self.blocked && !stepping && vcpu.queued().is_none() {
+            self.pending = false;
+            self.blocked = true;
+            vcpu.inject(Event::Nmi);
+            vcpu.intercept(Intercept::Iret, true);
+        }
+    }
+
+    /// The handler's IRET is complete.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+}
+
+/// IRET at the end of the handler: NMIs are blocked until it has completed, so step over it.
+pub(crate) fn iret<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    vcpu.intercept(Intercept::Iret, false);
+    match &mut cpu.step {
+        None => step::begin(machine, cpu, vcpu, step::Why::Iret),
+        // Already stepped for another reason: the exit came first, so the IRET is still to come.
+        Some(_) => cpu.nmi.unblock(),
+    }
+}

@@ -1,0 +1,113 @@
+//! The run loop, and what each exit means.
+use crate::debug::{self, Stop};
+use crate::instruction::{inject_ud, skip, skip_cpuid};
+use crate::{Cpu, Host, Machine, cpuid, halt, msr, nested, nmi, ports, step};
+use emu::Opcode;
+use vcpu::{Event, Exit, Vcpu, Wait};
+
+/// Run the guest on this CPU for ever.
+pub fn run<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) -> ! {
+    ports::watch(machine, vcpu);
+    msr::watch(vcpu);
+    if machine.options.wait {
+        machine.log(format_args!("waiting for an analyst before the first instruction"));
+        debug::stop(machine, cpu, vcpu, Stop::Held);
+    }
+    loop {
+        once(machine, cpu, vcpu);
+    }
+}
+
+/// Let the guest run once and handle why it stopped.
+#[inline]
+pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) {
+    if cpu.halted {
+        halt::wait(machine, cpu, vcpu);
+        return;
+    }
+    let exit = vcpu.run();
+    cpu.count(&exit);
+    match exit {
+        Exit::Cpuid => {
+            cpuid::emulate(&machine.host, vcpu);
+            skip_cpuid(machine, cpu, vcpu);
+        }
+        Exit::Interrupt => interrupt(machine, cpu, vcpu),
+        other => dispatch(machine, cpu, vcpu, other),
+    }
+    if cpu.step.is_some() || cpu.nmi.busy() {
+        settle(machine, cpu, vcpu);
+    }
+}
+
+/// A physical interrupt is pending and the guest could take it: the tick, then the interrupt.
+#[inline]
+fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if debug::poll(machine, cpu, vcpu) {
+        // The analyst had the machine: the interrupt is still pending and comes again if it should.
+        return;
+    }
+    if let Some(vector) = vcpu.wait(Wait::Look) {
+        vcpu.inject(Event::Interrupt(vector));
+    }
+}
+
+fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, exit: Exit) {
+    match exit {
+        Exit::PortIo(io) => ports::access(machine, cpu, vcpu, io),
+        Exit::Rdmsr => msr::read(machine, cpu, vcpu),
+        Exit::Wrmsr => msr::write(machine, cpu, vcpu),
+        Exit::NestedFault(fault) => nested::fault(machine, cpu, vcpu, fault),
+        Exit::Hlt => halt::hlt(machine, cpu, vcpu),
+        Exit::Mwait => halt::mwait(machine, cpu, vcpu),
+        Exit::Monitor => skip(machine, cpu, vcpu, Opcode::Monitor),
+        Exit::Invd => {
+            // INVD would drop the VMM's own dirty lines: write them back as well.
+            machine.host.write_back_caches();
+            skip(machine, cpu, vcpu, Opcode::Invd);
+        }
+        Exit::Nmi => cpu.nmi.arrived(vcpu),
+        Exit::Iret => nmi::iret(machine, cpu, vcpu),
+        Exit::Init => vcpu.init(),
+        Exit::Icebp => debug::icebp(machine, cpu, vcpu),
+        Exit::MovDr { register, write, gpr } => {
+            debug::mov_dr(machine, cpu, vcpu, register, write, gpr);
+        }
+        Exit::Exception { vector, error, address } => {
+            debug::exception(machine, cpu, vcpu, vector, error, address);
+        }
+        Exit::SoftwareInterrupt => step::software_interrupt(machine, cpu, vcpu),
+        Exit::Virtualisation => inject_ud(vcpu),
+        Exit::TripleFault => triple_fault(machine, cpu, vcpu),
+        Exit::Invalid => {
+            machine.log(format_args!("the CPU refused the guest's state: frozen"));
+            debug::stop(machine, cpu, vcpu, Stop::Interrupt);
+        }
+        Exit::Unknown(code) => {
+            machine.log(format_args!("unknown exit {code:#x}: #UD given to the guest"));
+            inject_ud(vcpu);
+            debug::poll(machine, cpu, vcpu);
+        }
+        // Handled in `once`.
+        Exit::Cpuid | Exit::Interrupt => {}
+    }
+}
+
+/// What an exit may have finished: a step, or what held an NMI back.
+#[cold]
+fn settle<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if core::mem::take(&mut cpu.retired) {
+        step::finish(machine, cpu, vcpu);
+    } else if step::trapping(cpu) && vcpu.queued().is_some() {
+        step::raised(machine, cpu, vcpu);
+    }
+    cpu.nmi.deliver(vcpu, cpu.step.is_some());
+}
+
+/// A triple fault shuts the CPU down, and a PC's chipset answers with a reset.
+fn triple_fault<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    machine.log(format_args!("triple fault: machine reset"));
+    machine.host.reset();
+    machine.log(format_args!("no reset worked: frozen"));
+    debug::stop(machine, cpu, vcpu, Stop::Interrupt);
+}

@@ -1,0 +1,237 @@
+//! One instruction, or the delivery of one event, and then a stop: the way over a write to the hole,
+//! over an IRET that ends an NMI, over a breakpoint, and the analyst's own step.
+//!
+//! An instruction is stepped with TF, interrupts held, every exception and INT n intercepted, so that
+//! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
+//! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
+use crate::instruction::{code_size, decode};
+use crate::{Cpu, Host, Machine, debug};
+use emu::{CodeSize, Instruction, Opcode};
+use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
+use x86defs::{cr, dr, rflags, segment, vector};
+
+/// What the step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The hole is open for one access.
+    Hole,
+    /// The IRET that ends an NMI handler.
+    Iret,
+    /// The analyst asked for it.
+    Analyst,
+    /// Off an instruction that a software breakpoint replaces.
+    OverBreakpoint,
+}
+
+/// A step under way.
+#[derive(Debug)]
+pub(crate) struct Step {
+    why: Why,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    /// One instruction, by TF.
+    Trap {
+        /// The guest's own TF.
+        tf: u64,
+        /// DR6 as it was.
+        dr6: u64,
+        instruction: Option<Instruction>,
+    },
+    /// The delivery of an event, by tables that forbid execution.
+    Delivery,
+}
+
+/// Step from the next entry on. A step already under way goes on instead.
+pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Why) {
+    if cpu.step.is_some() {
+        return;
+    }
+    cpu.halted = false;
+    cpu.retired = false;
+    vcpu.hold_interrupts(true);
+    vcpu.intercept(Intercept::Everything, true);
+    if vcpu.queued().is_some() {
+        deliver(machine, cpu, vcpu, why);
+        return;
+    }
+    let instruction = decode(machine, vcpu);
+    let flags = vcpu.system(System::Rflags);
+    let how = How::Trap { tf: flags & rflags::TF, dr6: vcpu.system(System::Dr6), instruction };
+    cpu.step = Some(Step { why, how });
+    if instruction.is_some_and(|found| found.opcode == Opcode::Syscall) && syscall(vcpu) {
+        cpu.retired = true;
+        return;
+    }
+    vcpu.set_system(System::Rflags, flags | rflags::TF);
+}
+
+fn deliver<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Why) {
+    let root = machine.nested.lock().no_execute();
+    vcpu.set_nested_root(root);
+    cpu.step = Some(Step { why, how: How::Delivery });
+}
+
+/// The hole was opened: let the access happen, then close it.
+pub(crate) fn open_hole<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    begin(machine, cpu, vcpu, Why::Hole);
+}
+
+/// A fetch that the tables forbid: whether it ended the delivery of an event.
+pub(crate) fn fetched<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) -> bool {
+    let ends = matches!(cpu.step, Some(Step { how: How::Delivery, .. }));
+    if ends {
+        finish(machine, cpu, vcpu);
+    }
+    ends
+}
+
+/// Whether one instruction is being stepped: every exception comes here first.
+pub(crate) fn trapping(cpu: &Cpu) -> bool {
+    matches!(cpu.step, Some(Step { how: How::Trap { .. }, .. }))
+}
+
+/// #DB with DR6.BS while stepping: the instruction is done.
+pub(crate) fn trapped<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    finish(machine, cpu, vcpu);
+}
+
+/// The stepped instruction raised an event, now queued: the guest sees it without our TF.
+pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let Some(Step { why, how: How::Trap { tf, dr6, .. } }) = &cpu.step else { return };
+    let (why, tf, dr6) = (*why, *tf, *dr6);
+    restore_flags(vcpu, tf);
+    restore_bs(vcpu, dr6);
+    if why == Why::Analyst {
+        deliver(machine, cpu, vcpu, why);
+    } else {
+        cpu.step = Some(Step { why, how: How::Delivery });
+        finish(machine, cpu, vcpu);
+    }
+}
+
+/// INT n, INT3 or INTO while stepping: deliver it with the guest's own TF.
+pub(crate) fn software_interrupt<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+) {
+    let found = decode(machine, vcpu);
+    let event = match found.map(|found| found.opcode) {
+        Some(Opcode::Int(n)) => Event::Software(n),
+        Some(Opcode::Int3) => Event::Exception(vector::BP, None),
+        Some(Opcode::Into) => Event::Exception(4, None),
+        // Rewritten since: execute what is there now.
+        _ => return,
+    };
+    let len = found.map_or(0, |found| u64::from(found.len));
+    let rip = vcpu.system(System::Rip).wrapping_add(len);
+    vcpu.set_system(System::Rip, rip);
+    vcpu.inject(event);
+    raised(machine, cpu, vcpu);
+}
+
+/// The step is over: undo what it changed, then do what it was for.
+pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let Some(step) = cpu.step.take() else { return };
+    cpu.retired = false;
+    vcpu.intercept(Intercept::Everything, false);
+    vcpu.hold_interrupts(false);
+    match step.how {
+        How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
+        How::Trap { tf, dr6, instruction } => complete(machine, vcpu, tf, dr6, instruction),
+    }
+    if machine.nested.lock().close() {
+        vcpu.flush();
+    }
+    match step.why {
+        Why::Hole => {}
+        Why::Iret => cpu.nmi.unblock(),
+        Why::Analyst => debug::stop(machine, cpu, vcpu, debug::Stop::Stepped),
+        Why::OverBreakpoint => debug::insert(machine),
+    }
+}
+
+/// What a completed instruction leaves: flags, the image PUSHF wrote, the guest's own single step.
+fn complete<H: Host>(
+    machine: &Machine<H>,
+    vcpu: &mut dyn Vcpu,
+    tf: u64,
+    dr6: u64,
+    instruction: Option<Instruction>,
+) {
+    match instruction.map(|found| found.opcode) {
+        // They loaded the guest's TF themselves.
+        Some(Opcode::Popf | Opcode::Iret | Opcode::Sysret) => {}
+        Some(Opcode::Syscall) => {}
+        Some(Opcode::Pushf) => {
+            restore_flags(vcpu, tf);
+            if tf == 0 {
+                clear_pushed_tf(machine, vcpu);
+            }
+        }
+        _ => restore_flags(vcpu, tf),
+    }
+    restore_bs(vcpu, dr6);
+    if tf != 0 {
+        let dr6 = vcpu.system(System::Dr6);
+        vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
+        vcpu.inject(Event::Exception(vector::DB, None));
+    }
+}
+
+fn restore_flags(vcpu: &mut dyn Vcpu, tf: u64) {
+    let flags = vcpu.system(System::Rflags);
+    vcpu.set_system(System::Rflags, flags & !rflags::TF | tf);
+}
+
+fn restore_bs(vcpu: &mut dyn Vcpu, before: u64) {
+    let dr6 = vcpu.system(System::Dr6);
+    vcpu.set_system(System::Dr6, dr6 & !dr::DR6_BS | before & dr::DR6_BS);
+}
+
+/// TF is bit 0 of the second byte of what PUSHF wrote, whatever its size.
+fn clear_pushed_tf<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
+    let ss = vcpu.segment(Seg::Ss);
+    let rsp = vcpu.gpr(Gpr::Rsp);
+    let at = if code_size(vcpu) == CodeSize::Bits64 {
+        rsp.wrapping_add(1)
+    } else {
+        let mask = if ss.attributes & segment::ATTR_DB != 0 { 0xffff_ffff } else { 0xffff };
+        ss.base.wrapping_add(rsp.wrapping_add(1) & mask) & 0xffff_ffff
+    };
+    if let Ok(found) = vcpu.paging().lookup(&machine.host, at) {
+        let mut byte = [0];
+        if machine.host.read_memory(found.gpa, &mut byte) {
+            let [flags] = byte;
+            machine.host.write_memory(found.gpa, &[flags & !1]);
+        }
+    }
+}
+
+/// SYSCALL in long mode, done here: SFMASK usually clears TF, so no trap would follow (APM 3, SYSCALL).
+fn syscall(vcpu: &mut dyn Vcpu) -> bool {
+    let efer = vcpu.system(System::Efer);
+    if efer & cr::EFER_LMA == 0 || efer & cr::EFER_SCE == 0 {
+        return false;
+    }
+    let flags = vcpu.system(System::Rflags);
+    let next = vcpu.system(System::Rip).wrapping_add(2);
+    let target = match code_size(vcpu) {
+        CodeSize::Bits64 => System::Lstar,
+        _ => System::Cstar,
+    };
+    let selector = (vcpu.system(System::Star) >> 32) as u16;
+    vcpu.set_gpr(Gpr::Rcx, next);
+    vcpu.set_gpr(Gpr::R11, flags & !rflags::RF);
+    vcpu.set_system(System::Rip, vcpu.system(target));
+    let cleared = vcpu.system(System::Sfmask) | rflags::RF;
+    vcpu.set_system(System::Rflags, flags & !cleared | rflags::RESERVED_ONE);
+    let flat =
+        |selector, attributes| vcpu::Segment { selector, attributes, limit: u32::MAX, base: 0 };
+    vcpu.set_segment(Seg::Cs, flat(selector & !3, 0xa9b));
+    vcpu.set_segment(Seg::Ss, flat((selector & !3).wrapping_add(8), 0xc93));
+    true
+}

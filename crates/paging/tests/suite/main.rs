@@ -1,0 +1,7 @@
+//! One program, so that the tests share their memory model.
+
+mod memory;
+mod tables;
+mod walk_hostile;
+mod walk_modes;
+mod walk_rights;

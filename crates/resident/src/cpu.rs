@@ -1,0 +1,85 @@
+//! One CPU's block: its descriptor tables, its stacks, its vCPU.
+use crate::carve::{Carve, Exhausted};
+use crate::descriptors::{Descriptors, Stacks, Tables};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicBool;
+use svm::{IoMap, MsrMap, Parts, Refusal, Svm};
+use x86defs::vmcb::Vmcb;
+
+/// What GS points to while the VMM runs. The NMI handler knows the first field's place.
+#[repr(C)]
+pub(crate) struct Local {
+    pub(crate) nmi: AtomicBool,
+    /// Its own address, at GS:8.
+    pub(crate) own: *const Local,
+    /// The machine, for a report of a fault.
+    pub(crate) machine: *const (),
+}
+
+/// Why a CPU cannot start.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The CPU lacks what is needed.
+    Refused(Refusal),
+    /// The memory setup gave is too small.
+    Exhausted,
+}
+
+impl From<Exhausted> for Failure {
+    fn from(_: Exhausted) -> Self {
+        Self::Exhausted
+    }
+}
+
+const STACK: u64 = 16 << 10;
+const IST_STACK: u64 = 4 << 10;
+
+/// Set up this CPU. Gives its vCPU, its stack's top and what GS points to.
+pub(crate) fn set_up(
+    carve: &mut Carve,
+    tables: &'static Tables,
+    nested_root: u64,
+) -> Result<(Svm, u64, &'static mut Local), Failure> {
+    let mut stack = |len| {
+        carve.bytes(len, 4096).map(|hpa| carve.pointer(hpa) as u64 + len)
+    };
+    let stacks = Stacks { nmi: stack(IST_STACK)?, fault: stack(IST_STACK)?, check: stack(IST_STACK)? };
+    let top = stack(STACK)?;
+    let local = carve.put(Local { nmi: AtomicBool::new(false), own: ptr::null(), machine: ptr::null() })?;
+    let descriptors = carve.put(Descriptors::new())?;
+    let local_at: *mut Local = local;
+    local.own = local_at;
+    // SAFETY: both live in the hole for ever; GS is used by the VMM's handlers alone.
+    unsafe { descriptors.load(&stacks, tables, local_at as u64) };
+    // SAFETY: zeroes are a VMCB, a map that watches nothing, and bytes.
+    let ((vmcb, vmcb_hpa), (_, host_vmcb_hpa), (_, hsave), (io, io_map_hpa), (msrs, msr_map_hpa)) = unsafe {
+        (
+            carve.zeroed::<Vmcb>()?,
+            carve.zeroed::<Vmcb>()?,
+            carve.zeroed::<[u8; 4096]>()?,
+            carve.zeroed::<[u8; 0x3000]>()?,
+            carve.zeroed::<[u8; 0x2000]>()?,
+        )
+    };
+    // SAFETY: `hsave` was carved for this.
+    let capabilities = unsafe { svm::enable(hsave) }.map_err(Failure::Refused)?;
+    // SAFETY: the local block is never freed; the flag is an atomic.
+    let nmi = unsafe { &(*local_at).nmi };
+    let parts = Parts {
+        capabilities,
+        vmcb: NonNull::from(vmcb),
+        vmcb_hpa,
+        host_vmcb_hpa,
+        io_map: IoMap(io),
+        io_map_hpa,
+        msr_map: MsrMap(msrs),
+        msr_map_hpa,
+        nested_root,
+        window_idtr: tables.window_idtr(),
+        main_idtr: tables.main_idtr(),
+        nmi,
+    };
+    // SAFETY: everything was carved zeroed for this vCPU alone; SVM is on, GIF is 0, the descriptor
+    // tables are loaded.
+    Ok((unsafe { Svm::new(parts) }, top, local))
+}

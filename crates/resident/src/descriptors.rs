@@ -1,0 +1,157 @@
+//! The VMM's own GDT, TSS and the two IDTs (APM 2, 4.7, 8.2 and 12.2).
+use core::arch::{asm, global_asm};
+use core::ffi::c_void;
+use core::mem::size_of;
+use x86defs::msr;
+
+global_asm!(include_str!("entry.S"));
+
+unsafe extern "C" {
+    static exception_stubs: [[u8; 16]; 32];
+    static window_stubs: [[u8; 16]; 256];
+    fn nmi_stub();
+}
+
+const CODE: u16 = 0x08;
+const TSS: u16 = 0x18;
+
+/// Interrupt stacks: top addresses.
+pub(crate) struct Stacks {
+    pub(crate) nmi: u64,
+    pub(crate) fault: u64,
+    pub(crate) check: u64,
+}
+
+/// An operand of LGDT or LIDT.
+#[repr(C, packed)]
+struct Pointer {
+    limit: u16,
+    base: u64,
+}
+
+impl Pointer {
+    const EMPTY: Self = Self { limit: 0, base: 0 };
+}
+
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Default)]
+struct Gate([u64; 2]);
+
+impl Gate {
+    fn interrupt(handler: u64, ist: u64) -> Self {
+        const PRESENT_INTERRUPT: u64 = 0x8e00 << 32;
+        let low = handler & 0xffff
+            | u64::from(CODE) << 16
+            | ist << 32
+            | PRESENT_INTERRUPT
+            | (handler >> 16 & 0xffff) << 48;
+        Self([low, handler >> 32])
+    }
+}
+
+/// The IDTs, shared by all CPUs.
+pub(crate) struct Tables {
+    main: [Gate; 32],
+    window: [Gate; 256],
+    main_pointer: Pointer,
+    window_pointer: Pointer,
+}
+
+impl Tables {
+    pub(crate) const EMPTY: Self = Self {
+        main: [Gate([0; 2]); 32],
+        window: [Gate([0; 2]); 256],
+        main_pointer: Pointer::EMPTY,
+        window_pointer: Pointer::EMPTY,
+    };
+
+    /// Fill the gates. NMI and #MC are the same in both: they may come in the window as well, and so may
+    /// #SX, which an INIT becomes.
+    pub(crate) fn fill(&mut self) {
+        let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
+        let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 16;
+        for (n, gate) in self.main.iter_mut().enumerate() {
+            *gate = Gate::interrupt(exception(n), match n { 8 => 2, 18 => 3, _ => 0 });
+        }
+        for (n, gate) in self.window.iter_mut().enumerate() {
+            *gate = Gate::interrupt(window(n), 0);
+        }
+        for gates in [&mut self.main[..], &mut self.window[..]] {
+            gates[2] = Gate::interrupt(nmi_stub as *const () as u64, 1);
+            gates[18] = Gate::interrupt(exception(18), 3);
+        }
+        self.main_pointer =
+            Pointer { limit: size_of::<[Gate; 32]>() as u16 - 1, base: &raw const self.main as u64 };
+        self.window_pointer =
+            Pointer { limit: size_of::<[Gate; 256]>() as u16 - 1, base: &raw const self.window as u64 };
+    }
+
+    pub(crate) fn main_idtr(&self) -> *const c_void {
+        (&raw const self.main_pointer).cast()
+    }
+
+    pub(crate) fn window_idtr(&self) -> *const c_void {
+        (&raw const self.window_pointer).cast()
+    }
+}
+
+/// One CPU's GDT and TSS.
+#[repr(C, align(16))]
+pub(crate) struct Descriptors {
+    gdt: [u64; 5],
+    /// 64-bit TSS, 104 bytes: RSP0-2 at 4, IST1-7 at 36.
+    tss: [u32; 26],
+}
+
+impl Descriptors {
+    pub(crate) fn new() -> Self {
+        Self { gdt: [0; 5], tss: [0; 26] }
+    }
+
+    /// Load GDT, TR, segment registers, IDT and GS base.
+    ///
+    /// # Safety
+    /// `self` and `tables` stay where they are for ever; `local` is what the handlers expect.
+    pub(crate) unsafe fn load(&'static mut self, stacks: &Stacks, tables: &Tables, local: u64) {
+        for (n, top) in [stacks.nmi, stacks.fault, stacks.check].into_iter().enumerate() {
+            self.tss[9 + 2 * n] = top as u32;
+            self.tss[10 + 2 * n] = (top >> 32) as u32;
+        }
+        // No I/O permission map: its offset is the limit.
+        self.tss[25] = 104 << 16;
+        let tss = &raw const self.tss as u64;
+        let code: u64 = 0x00af_9b00_0000_ffff;
+        let data: u64 = 0x00cf_9300_0000_ffff;
+        let busy_later = 0x0000_8900_0000_0067 | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56;
+        self.gdt = [0, code, data, busy_later, tss >> 32];
+        let pointer = Pointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: &raw const self.gdt as u64 };
+        // SAFETY: the tables are complete and permanent by contract; the code segment is flat 64-bit as
+        // the one in use.
+        unsafe {
+            asm!(
+                "lgdt [{pointer}]",
+                "push {code}",
+                "lea {scratch}, [rip + 2f]",
+                "push {scratch}",
+                "retfq",
+                "2:",
+                "mov ds, {data:e}",
+                "mov es, {data:e}",
+                "mov ss, {data:e}",
+                "mov fs, {zero:e}",
+                "mov gs, {zero:e}",
+                "lldt {zero:x}",
+                "ltr {tss:x}",
+                "lidt [{idt}]",
+                pointer = in(reg) &raw const pointer,
+                code = const CODE as u64,
+                scratch = out(reg) _,
+                data = in(reg) 0x10_u32,
+                zero = in(reg) 0_u32,
+                tss = in(reg) TSS,
+                idt = in(reg) tables.main_idtr(),
+            );
+            asm!("wrmsr", in("ecx") msr::GS_BASE, in("eax") local as u32, in("edx") (local >> 32) as u32);
+        }
+    }
+}

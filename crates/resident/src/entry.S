@@ -1,0 +1,137 @@
+# resident_entry(rdi: &HandOver): entered by setup at CPL 0 in 64-bit mode, interrupts off, on the
+# boot stack in the hole.
+.global resident_entry
+resident_entry:
+    cld
+    xor ebp, ebp
+    call resident_start
+1:  cli
+    hlt
+    jmp 1b
+
+# run_on_stack(rdi: argument, rsi: stack top, rdx: fn(argument) -> !)
+.global run_on_stack
+run_on_stack:
+    mov rsp, rsi
+    xor ebp, ebp
+    call rdx
+    ud2
+
+# MSR accesses that may raise #GP: the fault handler goes on at msr_refused.
+# msr_read(edi: msr, rsi: *mut u64) -> eax: 1 if it was read
+.global msr_read
+.global msr_read_at
+msr_read:
+    mov ecx, edi
+msr_read_at:
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov [rsi], rax
+    mov eax, 1
+    ret
+
+# msr_write(edi: msr, rsi: value) -> eax: 1 if it was written
+.global msr_write
+.global msr_write_at
+msr_write:
+    mov ecx, edi
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+msr_write_at:
+    wrmsr
+    mov eax, 1
+    ret
+
+.global msr_refused
+msr_refused:
+    xor eax, eax
+    ret
+
+# Exceptions: vector and error code (or 0) on the stack, general registers saved, then Rust.
+.macro exception number, has_error
+.balign 16
+    .if \has_error == 0
+    push 0
+    .endif
+    push \number
+    jmp exception_common
+.endm
+
+.balign 16
+.global exception_stubs
+exception_stubs:
+.set n, 0
+.rept 32
+    .if (n == 8) || ((n >= 10) && (n <= 14)) || (n == 17) || (n == 21) || (n == 29) || (n == 30)
+    exception n, 1
+    .else
+    exception n, 0
+    .endif
+    .set n, n + 1
+.endr
+
+exception_common:
+    push rax
+    push rcx
+    push rdx
+    push rbx
+    push rbp
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    mov rdi, rsp
+    mov rbp, rsp
+    and rsp, -16
+    cld
+    call resident_exception
+    mov rsp, rbp
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rbp
+    pop rbx
+    pop rdx
+    pop rcx
+    pop rax
+    add rsp, 16
+    iretq
+
+# NMI: sets this CPU's flag, the first byte behind GS, and touches nothing else.
+.balign 16
+.global nmi_stub
+nmi_stub:
+    mov byte ptr gs:[0], 1
+    iretq
+
+# The interrupt window (svm): the vector into EAX, IF cleared in the frame, back.
+.macro interrupt number
+.balign 16
+    mov eax, \number
+    and qword ptr [rsp + 16], -0x201
+    iretq
+.endm
+
+.balign 16
+.global window_stubs
+window_stubs:
+.set n, 0
+.rept 256
+    interrupt n
+    .set n, n + 1
+.endr

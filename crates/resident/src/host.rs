@@ -1,0 +1,97 @@
+//! The machine under the VMM ([`hv::Host`]).
+use crate::memory::{Ram, Tables};
+use core::arch::asm;
+use core::arch::x86_64::__cpuid_count;
+use handover::Reset;
+use link::{CpuPorts, Ports, uart::Uart};
+use paging::walk::PhysRead;
+
+unsafe extern "C" {
+    fn msr_read(msr: u32, value: *mut u64) -> u32;
+    fn msr_write(msr: u32, value: u64) -> u32;
+}
+
+/// This machine.
+pub(crate) struct Pc {
+    pub(crate) ram: Ram,
+    pub(crate) reset: Reset,
+}
+
+fn ports() -> CpuPorts {
+    // SAFETY: the VMM runs at CPL 0; it forwards the guest's own accesses and resets the machine.
+    unsafe { CpuPorts::new() }
+}
+
+impl PhysRead for Pc {
+    #[inline(always)]
+    fn read_u32(&self, gpa: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.ram.read(gpa, &mut bytes).then(|| u32::from_le_bytes(bytes))
+    }
+
+    #[inline(always)]
+    fn read_u64(&self, gpa: u64) -> Option<u64> {
+        self.ram.read_u64(gpa)
+    }
+}
+
+impl hv::Host for Pc {
+    type Tables = Tables;
+    type Link = Uart<CpuPorts>;
+
+    #[inline]
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let found = __cpuid_count(leaf, subleaf);
+        [found.eax, found.ebx, found.ecx, found.edx]
+    }
+
+    fn read_msr(&self, msr: u32) -> Option<u64> {
+        let mut value = 0;
+        // SAFETY: reading an MSR changes no memory; #GP is caught.
+        let done = unsafe { msr_read(msr, &mut value) };
+        (done != 0).then_some(value)
+    }
+
+    fn write_msr(&self, msr: u32, value: u64) -> bool {
+        // SAFETY: the callers are the guest's own MSRs, which the machine is free to have, and EFER
+        // with the VMM's bits kept; #GP is caught.
+        unsafe { msr_write(msr, value) != 0 }
+    }
+
+    fn port_in(&self, port: u16) -> u8 {
+        ports().read(port)
+    }
+
+    fn port_out(&self, port: u16, value: u8) {
+        ports().write(port, value);
+    }
+
+    fn write_back_caches(&self) {
+        // SAFETY: only writes caches back.
+        unsafe { asm!("wbinvd", options(nostack)) };
+    }
+
+    fn reset(&self) {
+        let mut ports = ports();
+        if self.reset.port != 0 {
+            ports.write(self.reset.port, self.reset.value);
+        }
+        // PIIX/ICH reset control: a hard reset; then the keyboard controller's pulse.
+        ports.write(0xcf9, 0x02);
+        ports.write(0xcf9, 0x06);
+        ports.write(0x64, 0xfe);
+    }
+
+    #[inline(always)]
+    fn read_u16(&self, gpa: u64) -> Option<u16> {
+        self.ram.read_u16(gpa)
+    }
+
+    fn read_memory(&self, gpa: u64, out: &mut [u8]) -> bool {
+        self.ram.read(gpa, out)
+    }
+
+    fn write_memory(&self, gpa: u64, data: &[u8]) -> bool {
+        self.ram.write(gpa, data)
+    }
+}

@@ -1,0 +1,141 @@
+//! The guest's memory and the nested tables, through the VMM's own address space: the lower half is
+//! guest-physical memory as the guest sees it, the hole lies at `VMM_BASE`.
+use core::arch::asm;
+use handover::{HandOver, MAX_RAM_SPANS, Span, VMM_BASE};
+use paging::table::TableMemory;
+
+/// The guest's RAM. Every access is bounded by the spans setup found.
+pub(crate) struct Ram {
+    /// The span most accesses fall into.
+    main: Span,
+    spans: [Span; MAX_RAM_SPANS],
+    len: usize,
+}
+
+impl Ram {
+    pub(crate) fn new(handover: &HandOver) -> Self {
+        let len = (handover.ram_len as usize).min(MAX_RAM_SPANS);
+        let spans = handover.ram;
+        let main = spans.iter().take(len).copied().max_by_key(|span| span.len).unwrap_or_default();
+        Self { main, spans, len }
+    }
+
+    /// First byte behind all RAM.
+    pub(crate) fn end(&self) -> u64 {
+        self.spans.iter().take(self.len).map(|span| span.end()).max().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn has(&self, gpa: u64, len: u64) -> bool {
+        // Within a page both ends are in one span; spans are whole pages but for the firmware's odd ends.
+        self.main.contains(gpa, len) || self.elsewhere(gpa, len)
+    }
+
+    #[cold]
+    fn elsewhere(&self, gpa: u64, len: u64) -> bool {
+        self.spans.iter().take(self.len).any(|span| span.contains(gpa, len))
+    }
+
+    #[inline(always)]
+    pub(crate) fn read_u64(&self, gpa: u64) -> Option<u64> {
+        self.has(gpa, 8).then(|| {
+            let value: u64;
+            // SAFETY: RAM of the guest, mapped at its own address; never the VMM's.
+            unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) gpa, options(nostack, readonly)) };
+            value
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn read_u16(&self, gpa: u64) -> Option<u16> {
+        self.has(gpa, 2).then(|| {
+            let value: u32;
+            // SAFETY: as above.
+            unsafe {
+                asm!("movzx {:e}, word ptr [{}]", out(reg) value, in(reg) gpa, options(nostack, readonly));
+            }
+            value as u16
+        })
+    }
+
+    pub(crate) fn read(&self, gpa: u64, out: &mut [u8]) -> bool {
+        let there = self.has(gpa, out.len() as u64);
+        if there {
+            // SAFETY: the source is RAM of the guest, the target is ours and of that length. Address 0 is
+            // memory here, which no Rust pointer may say.
+            unsafe {
+                asm!("rep movsb", inout("rcx") out.len() => _, inout("rsi") gpa => _,
+                    inout("rdi") out.as_mut_ptr() => _, options(nostack, preserves_flags));
+            }
+        }
+        there
+    }
+
+    pub(crate) fn write(&self, gpa: u64, data: &[u8]) -> bool {
+        let there = self.has(gpa, data.len() as u64);
+        if there {
+            // SAFETY: the target is RAM of the guest and nothing of the VMM's.
+            unsafe {
+                asm!("rep movsb", inout("rcx") data.len() => _, inout("rsi") data.as_ptr() => _,
+                    inout("rdi") gpa => _, options(nostack, preserves_flags));
+            }
+        }
+        there
+    }
+}
+
+/// Pages kept for tables.
+const POOL: usize = 32;
+
+/// The tables' memory: entries anywhere in the hole, new pages from a pool.
+pub(crate) struct Tables {
+    hole: Span,
+    pool: [u64; POOL],
+    left: usize,
+}
+
+impl Tables {
+    /// # Safety
+    /// `pages` is page-aligned memory of the hole that nothing else uses; all tables lie in the hole, which
+    /// is mapped at `VMM_BASE`.
+    pub(crate) unsafe fn new(hole: Span, pages: u64) -> Self {
+        let pool = core::array::from_fn(|n| pages.wrapping_add(n as u64 * 4096));
+        Self { hole, pool, left: POOL }
+    }
+
+    /// Bytes the pool takes.
+    pub(crate) const BYTES: u64 = POOL as u64 * 4096;
+
+    fn pointer(&self, hpa: u64) -> Option<*mut u64> {
+        let inside = hpa & 7 == 0 && self.hole.contains(hpa, 8);
+        inside.then(|| VMM_BASE.wrapping_add(hpa.wrapping_sub(self.hole.base)) as *mut u64)
+    }
+}
+
+impl TableMemory for Tables {
+    fn alloc(&mut self) -> Option<u64> {
+        self.left = self.left.checked_sub(1)?;
+        let page = self.pool.get(self.left).copied()?;
+        (0..512).for_each(|n| self.write(page.wrapping_add(n * 8), 0));
+        Some(page)
+    }
+
+    fn free(&mut self, hpa: u64) {
+        if let Some(slot) = self.pool.get_mut(self.left) {
+            *slot = hpa;
+            self.left += 1;
+        }
+    }
+
+    fn read(&self, hpa: u64) -> u64 {
+        // SAFETY: an aligned word of the hole; the CPU's walkers read it and may set bits in it.
+        self.pointer(hpa).map_or(0, |entry| unsafe { entry.read_volatile() })
+    }
+
+    fn write(&mut self, hpa: u64, entry: u64) {
+        if let Some(place) = self.pointer(hpa) {
+            // SAFETY: as above; `self` is the only writer.
+            unsafe { place.write_volatile(entry) };
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! From the hand-over to the guest's first instruction.
+use crate::carve::Carve;
+use crate::cpu::{self, Failure, Local};
+use crate::descriptors::Tables as Idts;
+use crate::fault::freeze;
+use crate::host::Pc;
+use crate::memory::{Ram, Tables};
+use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
+use hv::{Buffers, Cpu, Log, Machine, Nested};
+use link::{CpuPorts, uart::Uart};
+use svm::Svm;
+use vcpu::{Gpr, Seg, Segment, System, Vcpu};
+use x86defs::segment::{CODE16, DATA16};
+
+/// The machine on this hardware.
+pub(crate) type Real = Machine<Pc>;
+
+const _: () = assert!(Tables::BYTES < SHARED_BYTES && PER_CPU_BYTES >= 60 << 10);
+
+unsafe extern "C" {
+    fn run_on_stack(argument: *mut Guest, stack: u64, run: extern "C" fn(&'static mut Guest) -> !) -> !;
+}
+
+/// The first CPU's share.
+struct Guest {
+    machine: &'static Real,
+    cpu: Cpu,
+    vcpu: Svm,
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn resident_start(handover: &'static HandOver) -> ! {
+    if handover.magic != MAGIC {
+        freeze();
+    }
+    let uart = |options: handover::Uart| {
+        // SAFETY: the command line gives these UARTs to the VMM, and they are hidden from the guest.
+        let ports = unsafe { CpuPorts::new() };
+        (options.port != 0).then(|| Uart::new(ports, options.port, options.baud))
+    };
+    match prepare(handover, uart(handover.options.link), uart(handover.options.log)) {
+        // SAFETY: the stack is this CPU's own, mapped, and `guest` lives in the hole.
+        Ok((guest, stack)) => unsafe { run_on_stack(guest, stack, enter) },
+        Err(failure) => {
+            if let Some(mirror) = uart(handover.options.log).or(uart(handover.options.link)) {
+                Log::new(&mut [], Some(mirror)).line(format_args!("Ramooflax cannot start: {failure:?}"));
+            }
+            freeze()
+        }
+    }
+}
+
+fn prepare(
+    handover: &'static HandOver,
+    line: Option<Uart<CpuPorts>>,
+    mirror: Option<Uart<CpuPorts>>,
+) -> Result<(&'static mut Guest, u64), Failure> {
+    // SAFETY: setup's contract; this is the only call.
+    let mut carve = unsafe { Carve::new(handover) };
+    let idts = carve.put(Idts::EMPTY)?;
+    idts.fill();
+    let pages = carve.bytes(Tables::BYTES, 4096)?;
+    // SAFETY: the pages were carved for this; setup built all tables in the hole.
+    let tables = unsafe { Tables::new(handover.hole, pages) };
+    let ram = Ram::new(handover);
+    let identity_end = ram.end().max(4 << 30).next_multiple_of(2 << 20);
+    let nested = Nested::new(tables, handover.npt_root, handover.hole, handover.ff_page, identity_end)
+        .map_err(|_| Failure::Exhausted)?;
+    let root = nested.root();
+    let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
+    let ring = carve.put([0; 16 << 10])?;
+    let buffers = Buffers { frame: carve.put([0; _])?, scratch: carve.put([0; _])? };
+    let host = Pc { ram, reset: handover.reset };
+    let log = Log::new(ring, mirror);
+    let machine = carve.put(Machine::new(host, handover.options, line, buffers, nested, log))?;
+    let machine: &'static Real = machine;
+    let machine_at: *const Real = machine;
+    let Local { machine: place, .. } = local;
+    *place = machine_at.cast();
+    real_mode(&mut vcpu, handover);
+    machine.log(format_args!(
+        "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",
+        handover.hole.base,
+        handover.hole.end(),
+        handover.cpus,
+        handover.start.cs,
+        handover.start.ip
+    ));
+    Ok((carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?, stack))
+}
+
+/// The state the BIOS boot path asks for.
+fn real_mode(vcpu: &mut dyn Vcpu, handover: &HandOver) {
+    let start = handover.start;
+    vcpu.set_segment(Seg::Cs, Segment::real(start.cs, CODE16));
+    vcpu.set_segment(Seg::Ss, Segment::real(start.ss, DATA16));
+    vcpu.set_system(System::Rip, u64::from(start.ip));
+    vcpu.set_gpr(Gpr::Rsp, u64::from(start.sp));
+    vcpu.set_gpr(Gpr::Rdx, u64::from(start.dl));
+}
+
+extern "C" fn enter(guest: &'static mut Guest) -> ! {
+    let Guest { machine, cpu, vcpu } = guest;
+    hv::run(machine, cpu, vcpu)
+}

@@ -1,0 +1,206 @@
+//! Whether this CPU can run the VMM, and the few instructions setup itself needs.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, CpuidResult};
+use core::fmt;
+
+use x86defs::cr::{CR0_WP, EFER_NXE};
+use x86defs::msr;
+
+/// Why the CPU cannot run the VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// No SVM (CPUID 8000_0001h ECX bit 2).
+    NoSvm,
+    /// The firmware has switched SVM off (VM_CR.SVMDIS; `AMD APM 2, 15.4`).
+    SvmDisabled,
+    /// No nested paging (CPUID 8000_000Ah EDX bit 0).
+    NoNestedPaging,
+    /// No no-execute pages (CPUID 8000_0001h EDX bit 20).
+    NoNx,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unfit::NoSvm => {
+                "this CPU has no SVM. Expected: an AMD CPU with SVM and nested paging. \
+                 Use such a machine; under an emulator, choose such a CPU model."
+            }
+            Unfit::SvmDisabled => {
+                "SVM is switched off by the firmware (VM_CR.SVMDIS = 1). Expected: SVM available. \
+                 Switch on SVM (AMD-V) in the firmware's setup."
+            }
+            Unfit::NoNestedPaging => {
+                "this CPU has SVM but no nested paging. Expected: both. Use a newer CPU; under \
+                 an emulator, switch on the NPT feature."
+            }
+            Unfit::NoNx => {
+                "this CPU offers no no-execute pages. Expected: NX. Switch it on in the \
+                 firmware's setup."
+            }
+        })
+    }
+}
+
+/// What setup must know of a CPU that can run the VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// 1 GiB pages (CPUID 8000_0001h EDX bit 26).
+    pub(crate) page_1gb: bool,
+    /// Its initial local APIC id (CPUID 1 EBX bits 31:24).
+    pub(crate) apic_id: u8,
+}
+
+/// Checks a CPU by its CPUID leaves (`cpuid`) and its VM_CR (`vm_cr`, asked for only if it has SVM).
+///
+/// # Errors
+/// The first thing missing.
+pub(crate) fn check(
+    cpuid: impl Fn(u32) -> CpuidResult,
+    vm_cr: impl Fn() -> u64,
+) -> Result<Features, Unfit> {
+    let last = cpuid(0x8000_0000).eax;
+    if last < 0x8000_0001 || cpuid(0x8000_0001).ecx & 1 << 2 == 0 {
+        return Err(Unfit::NoSvm);
+    }
+    if vm_cr() & msr::VM_CR_SVMDIS != 0 {
+        return Err(Unfit::SvmDisabled);
+    }
+    if last < 0x8000_000a || cpuid(0x8000_000a).edx & 1 == 0 {
+        return Err(Unfit::NoNestedPaging);
+    }
+    let extended = cpuid(0x8000_0001).edx;
+    if extended & 1 << 20 == 0 {
+        return Err(Unfit::NoNx);
+    }
+    let [.., apic_id] = cpuid(1).ebx.to_le_bytes();
+    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id })
+}
+
+/// [`check`] for the CPU that executes this.
+///
+/// # Errors
+/// The first thing missing.
+pub(crate) fn check_this() -> Result<Features, Unfit> {
+    // SAFETY: VM_CR exists where CPUID reports SVM, and `check` asks for it only then.
+    check(__cpuid, || unsafe { rdmsr(msr::VM_CR) })
+}
+
+/// Leaves setup for good: no-execute and write protection on, the tables at `cr3`, the stack that
+/// ends at `stack_top`, `entry(handover)`.
+///
+/// # Safety
+/// `cr3` maps the running code where it runs, `stack_top` (a multiple of 16), `entry` and
+/// `handover`; `entry` is an `extern "C" fn(&'static HandOver) -> !`; interrupts are off; the CPU
+/// has NX.
+pub(crate) unsafe fn enter(cr3: u64, stack_top: u64, entry: u64, handover: u64) -> ! {
+    // SAFETY: EFER exists in long mode and NX in this CPU; both bits only restrict what pages
+    // allow, and the code that runs now is executable in both sets of tables.
+    unsafe {
+        wrmsr(msr::EFER, rdmsr(msr::EFER) | EFER_NXE);
+        asm!("mov {0}, cr0", "or {0}, {wp}", "mov cr0, {0}", out(reg) _, wp = const CR0_WP);
+    }
+    // SAFETY: the caller vouches for the tables, the stack and the entry. The word pushed stands
+    // where a caller's return address would, which also gives the stack the alignment the ABI has
+    // at a function's entry (System V ABI, AMD64 supplement, 3.2.2).
+    unsafe {
+        asm!(
+            "mov cr3, {cr3}",
+            "mov rsp, {stack}",
+            "push 0",
+            "xor ebp, ebp",
+            "cld",
+            "jmp {entry}",
+            cr3 = in(reg) cr3,
+            stack = in(reg) stack_top,
+            entry = in(reg) entry,
+            in("rdi") handover,
+            options(noreturn)
+        )
+    }
+}
+
+/// Stops this CPU for good.
+pub fn halt() -> ! {
+    loop {
+        // SAFETY: nothing depends on this CPU any more.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}
+
+/// # Safety
+/// The MSR exists.
+unsafe fn rdmsr(msr: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reading an MSR that exists changes nothing.
+    unsafe {
+        asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// # Safety
+/// The MSR exists and takes `value`, and the running code stays correct under it.
+unsafe fn wrmsr(msr: u32, value: u64) {
+    let (low, high) = (value & 0xffff_ffff, value >> 32);
+    // SAFETY: the caller's.
+    unsafe { asm!("wrmsr", in("ecx") msr, in("rax") low, in("rdx") high, options(nostack)) };
+}
+
+/// Reads an I/O port.
+///
+/// # Safety
+/// Reading the port has no effect on memory.
+pub(crate) unsafe fn inb(port: u16) -> u8 {
+    let value;
+    // SAFETY: the caller's.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack)) };
+    value
+}
+
+/// Writes an I/O port.
+///
+/// # Safety
+/// Writing the port has no effect on memory.
+pub(crate) unsafe fn outb(port: u16, value: u8) {
+    // SAFETY: the caller's.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(svm: bool, npt: bool, edx: u32) -> impl Fn(u32) -> CpuidResult {
+        move |leaf| {
+            let (mut eax, mut ebx, mut ecx, mut out) = (0, 0, 0, 0);
+            match leaf {
+                1 => ebx = 0x0700_0800,
+                0x8000_0000 => eax = 0x8000_000a,
+                0x8000_0001 => (ecx, out) = (u32::from(svm) << 2, edx),
+                0x8000_000a => out = u32::from(npt),
+                _ => {}
+            }
+            CpuidResult { eax, ebx, ecx, edx: out }
+        }
+    }
+
+    const NX: u32 = 1 << 20;
+
+    #[test]
+    fn a_fit_cpu_is_described() {
+        let features = check(cpu(true, true, NX | 1 << 26), || 0);
+        assert_eq!(features, Ok(Features { page_1gb: true, apic_id: 7 }));
+        assert!(!check(cpu(true, true, NX), || 0).unwrap().page_1gb);
+    }
+
+    #[test]
+    fn each_lack_is_named() {
+        let no_msr = || unreachable!("VM_CR read without SVM");
+        assert_eq!(check(cpu(false, true, NX), no_msr), Err(Unfit::NoSvm));
+        assert_eq!(check(cpu(true, true, NX), || 1 << 4), Err(Unfit::SvmDisabled));
+        assert_eq!(check(cpu(true, false, NX), || 0), Err(Unfit::NoNestedPaging));
+        assert_eq!(check(cpu(true, true, 0), || 0), Err(Unfit::NoNx));
+    }
+}

@@ -1,0 +1,360 @@
+//! One packet through `gdbstub`.
+
+use crate::arch::{self, Slot, X86};
+use crate::{Breakpoint, BreakpointError, Changed, Output, Regs, Target};
+use core::convert::Infallible;
+use core::fmt::{self, Write};
+use gdbstub::common::{Signal, Tid};
+use gdbstub::conn::Connection;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStub};
+use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::multithread::{
+    MultiThreadBase, MultiThreadResume, MultiThreadResumeOps, MultiThreadSchedulerLocking,
+    MultiThreadSchedulerLockingOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
+};
+use gdbstub::target::ext::base::single_register_access::{
+    SingleRegisterAccess, SingleRegisterAccessOps,
+};
+use gdbstub::target::ext::breakpoints::{
+    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps,
+    SwBreakpoint, SwBreakpointOps, WatchKind,
+};
+use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps};
+use gdbstub::target::{TargetError, TargetResult};
+
+const EFAULT: u8 = 14;
+const EINVAL: u8 = 22;
+const ENOSPC: u8 = 28;
+
+/// How a packet was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has its reply.
+    Answered,
+    /// The guest is to run; the reply is the next stop. The thread id to step.
+    Resume { step: Option<usize> },
+    /// `D`, answered.
+    Detach,
+    /// `k`, which has no answer.
+    Kill,
+    /// It makes no sense to `gdbstub`, which then has sent nothing or half a packet.
+    Malformed,
+}
+
+/// Lets `gdbstub` serve `packet` (framed, its checksum good), with `scratch`, as long as the
+/// packet buffer it was received in, to work in. `cpu` is the one chosen by `Hg`.
+pub(crate) fn serve(
+    target: &mut dyn Target,
+    cpu: usize,
+    packet: &[u8],
+    scratch: &mut [u8],
+    out: &mut dyn Output,
+) -> Outcome {
+    let mut shim = Shim { target, cpu, step: None };
+    let conn = Conn { out, acknowledged: false };
+    let Ok(stub) = GdbStub::builder(conn).with_packet_buffer(scratch).build() else {
+        return Outcome::Malformed;
+    };
+    let Ok(mut machine) = stub.run_state_machine(&mut shim) else { return Outcome::Malformed };
+    for &byte in packet {
+        let GdbStubStateMachine::Idle(idle) = machine else { return Outcome::Malformed };
+        match idle.incoming_data(&mut shim, byte) {
+            Ok(next) => machine = next,
+            Err(_) => return Outcome::Malformed,
+        }
+    }
+    match machine {
+        GdbStubStateMachine::Idle(_) => Outcome::Answered,
+        GdbStubStateMachine::Running(_) => Outcome::Resume { step: shim.step },
+        GdbStubStateMachine::CtrlCInterrupt(_) => Outcome::Malformed,
+        GdbStubStateMachine::Disconnected(gone) => match gone.get_reason() {
+            DisconnectReason::Kill => Outcome::Kill,
+            _ => Outcome::Detach,
+        },
+    }
+}
+
+/// The way out of `gdbstub`, less its acknowledgement: the session sends its own.
+struct Conn<'a> {
+    out: &'a mut dyn Output,
+    acknowledged: bool,
+}
+
+impl Connection for Conn<'_> {
+    type Error = Infallible;
+
+    fn write(&mut self, byte: u8) -> Result<(), Infallible> {
+        // A fresh machine is not in no-ack mode, so its first byte is always the '+'.
+        if self.acknowledged {
+            self.out.put(byte);
+        }
+        self.acknowledged = true;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Our target as `gdbstub`'s. The thread ids it passes for registers and memory are those of a
+/// machine that has seen one packet, so they say nothing: `cpu` does.
+struct Shim<'a> {
+    target: &'a mut dyn Target,
+    cpu: usize,
+    step: Option<usize>,
+}
+
+impl gdbstub::target::Target for Shim<'_> {
+    type Arch = X86;
+    type Error = Infallible;
+
+    fn base_ops(&mut self) -> BaseOps<'_, X86, Infallible> {
+        BaseOps::MultiThread(self)
+    }
+
+    fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadBase for Shim<'_> {
+    fn read_registers(&mut self, regs: &mut Regs, _: Tid) -> TargetResult<(), Self> {
+        *regs = self.target.registers(self.cpu);
+        Ok(())
+    }
+
+    fn write_registers(&mut self, regs: &Regs, _: Tid) -> TargetResult<(), Self> {
+        let mut regs = *regs;
+        let linear = regs.rip_linear;
+        arch::change(&mut regs, crate::Register::Rip, linear);
+        let done = self.target.set_registers(self.cpu, &regs, Changed::All);
+        done.map_err(|_| TargetError::Errno(EINVAL))
+    }
+
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
+        Some(self)
+    }
+
+    fn read_addrs(&mut self, start: u64, data: &mut [u8], _: Tid) -> TargetResult<usize, Self> {
+        let asked = data.len();
+        match self.target.read_memory(self.cpu, start, data) {
+            0 if asked != 0 => Err(TargetError::Errno(EFAULT)),
+            read => Ok(read.min(asked)),
+        }
+    }
+
+    fn write_addrs(&mut self, start: u64, data: &[u8], _: Tid) -> TargetResult<(), Self> {
+        match self.target.write_memory(self.cpu, start, data) {
+            true => Ok(()),
+            false => Err(TargetError::Errno(EFAULT)),
+        }
+    }
+
+    fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), Infallible> {
+        (1..=self.target.cpus()).filter_map(Tid::new).for_each(active);
+        Ok(())
+    }
+
+    fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SingleRegisterAccess<Tid> for Shim<'_> {
+    fn read_register(&mut self, _: Tid, slot: Slot, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        let Slot::Held(register) = slot else { return Ok(0) };
+        let value = register.get(&self.target.registers(self.cpu)).to_le_bytes();
+        for (to, from) in buf.iter_mut().zip(value) {
+            *to = from;
+        }
+        Ok(register.bytes())
+    }
+
+    fn write_register(&mut self, _: Tid, slot: Slot, val: &[u8]) -> TargetResult<(), Self> {
+        let Slot::Held(register) = slot else { return Err(TargetError::Errno(EINVAL)) };
+        if val.len() != register.bytes() {
+            return Err(TargetError::Errno(EINVAL));
+        }
+        let mut regs = self.target.registers(self.cpu);
+        arch::change(&mut regs, register, arch::number(val));
+        let done = self.target.set_registers(self.cpu, &regs, Changed::One(register));
+        done.map_err(|_| TargetError::Errno(EINVAL))
+    }
+}
+
+impl MultiThreadResume for Shim<'_> {
+    fn resume(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn clear_resume_actions(&mut self) -> Result<(), Infallible> {
+        self.step = None;
+        Ok(())
+    }
+
+    fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadSingleStep for Shim<'_> {
+    fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
+        self.step = self.step.or(Some(tid.get()));
+        Ok(())
+    }
+}
+
+impl MultiThreadSchedulerLocking for Shim<'_> {
+    // Which other CPUs run while one steps is the debugger's choice.
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl Shim<'_> {
+    fn breakpoint(
+        &mut self,
+        add: bool,
+        kind: Breakpoint,
+        addr: u64,
+        len: u64,
+    ) -> TargetResult<bool, Self> {
+        let done = match add {
+            true => self.target.add_breakpoint(kind, addr, len),
+            false => self.target.remove_breakpoint(kind, addr, len),
+        };
+        match done {
+            Ok(()) => Ok(true),
+            Err(BreakpointError::Full) => Err(TargetError::Errno(ENOSPC)),
+            Err(BreakpointError::Unsupported) => Err(TargetError::Errno(EINVAL)),
+            Err(BreakpointError::Memory) => Err(TargetError::Errno(EFAULT)),
+        }
+    }
+}
+
+impl Breakpoints for Shim<'_> {
+    fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SwBreakpoint for Shim<'_> {
+    fn add_sw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.breakpoint(true, Breakpoint::Software, addr, kind as u64)
+    }
+
+    fn remove_sw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.breakpoint(false, Breakpoint::Software, addr, kind as u64)
+    }
+}
+
+impl HwBreakpoint for Shim<'_> {
+    fn add_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.breakpoint(true, Breakpoint::Hardware, addr, kind as u64)
+    }
+
+    fn remove_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.breakpoint(false, Breakpoint::Hardware, addr, kind as u64)
+    }
+}
+
+fn watch(kind: WatchKind) -> Breakpoint {
+    match kind {
+        WatchKind::Write => Breakpoint::Write,
+        WatchKind::Read => Breakpoint::Read,
+        WatchKind::ReadWrite => Breakpoint::Access,
+    }
+}
+
+impl HwWatchpoint for Shim<'_> {
+    fn add_hw_watchpoint(
+        &mut self,
+        addr: u64,
+        len: u64,
+        kind: WatchKind,
+    ) -> TargetResult<bool, Self> {
+        self.breakpoint(true, watch(kind), addr, len)
+    }
+
+    fn remove_hw_watchpoint(
+        &mut self,
+        addr: u64,
+        len: u64,
+        kind: WatchKind,
+    ) -> TargetResult<bool, Self> {
+        self.breakpoint(false, watch(kind), addr, len)
+    }
+}
+
+impl MonitorCmd for Shim<'_> {
+    fn handle_monitor_cmd(
+        &mut self,
+        text: &[u8],
+        out: ConsoleOutput<'_>,
+    ) -> Result<(), Infallible> {
+        let mut console = Console { out, line: [0; 128], len: 0 };
+        match wire::Request::parse(text) {
+            Ok(request) => self.target.monitor(request, &mut console),
+            Err(error) => {
+                // A `Console` never fails.
+                let _ = writeln!(console, "{error}");
+            }
+        }
+        console.flush();
+        Ok(())
+    }
+}
+
+/// Gathers text, as `gdbstub` without `alloc` sends a packet for every piece of it.
+struct Console<'a> {
+    out: ConsoleOutput<'a>,
+    line: [u8; 128],
+    len: usize,
+}
+
+impl Console<'_> {
+    fn flush(&mut self) {
+        match self.line.get(..self.len) {
+            None | Some([]) => {}
+            Some(text) => self.out.write_raw(text),
+        }
+        self.len = 0;
+    }
+}
+
+impl Write for Console<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if self.len >= self.line.len() {
+                self.flush();
+            }
+            if let Some(place) = self.line.get_mut(self.len) {
+                *place = byte;
+                self.len = self.len.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+}

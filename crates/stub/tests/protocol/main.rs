@@ -1,0 +1,6 @@
+//! The stub from outside: transcripts in bytes, garbage, and the real gdb.
+
+mod fake;
+mod garbage;
+mod gdb;
+mod transcripts;

@@ -1,0 +1,351 @@
+//! One virtual CPU: the VMCB, and [`Vcpu`] on it.
+use crate::{decode::decode, event, maps::IoMap, maps::MsrMap, registers, switch};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use vcpu::{Capabilities, Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu, Wait};
+use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, tlb};
+use x86defs::{cr, dr, rflags, segment, vector};
+
+/// The pages and tables of one virtual CPU. Addresses named `hpa` are physical.
+pub struct Parts {
+    /// What [`crate::enable`] found.
+    pub capabilities: Capabilities,
+    /// The guest's VMCB.
+    pub vmcb: NonNull<Vmcb>,
+    /// Its address.
+    pub vmcb_hpa: u64,
+    /// A page for the host's half of VMLOAD and VMSAVE.
+    pub host_vmcb_hpa: u64,
+    /// Ports that exit.
+    pub io_map: IoMap,
+    /// Its address.
+    pub io_map_hpa: u64,
+    /// MSRs that exit.
+    pub msr_map: MsrMap,
+    /// Its address.
+    pub msr_map_hpa: u64,
+    /// Root of the nested tables.
+    pub nested_root: u64,
+    /// IDTR operand of the interrupt window: each stub puts its vector in EAX, clears IF in the frame
+    /// and returns.
+    pub window_idtr: *const c_void,
+    /// IDTR operand of the VMM's own IDT.
+    pub main_idtr: *const c_void,
+    /// Set by this CPU's NMI handler.
+    pub nmi: &'static AtomicBool,
+}
+
+/// A virtual CPU on SVM.
+pub struct Svm {
+    gprs: [u64; 16],
+    parts: Parts,
+    flush: bool,
+    software: bool,
+    debug_exception: bool,
+    everything: bool,
+}
+
+/// Always on, as the CPU forces it or the VMM must (DESIGN, "Nothing in the way").
+const ALWAYS1: u32 = i1::INTR
+    | i1::NMI
+    | i1::INIT
+    | i1::CPUID
+    | i1::INVD
+    | i1::HLT
+    | i1::INVLPGA
+    | i1::IOIO_PROT
+    | i1::MSR_PROT
+    | i1::SHUTDOWN;
+const ALWAYS2: u32 =
+    i2::VMRUN | i2::VMMCALL | i2::VMLOAD | i2::VMSAVE | i2::STGI | i2::CLGI | i2::SKINIT;
+
+impl Svm {
+    /// A virtual CPU in the state after reset, but at 0000:0000 in conventional memory.
+    ///
+    /// # Safety
+    /// SVM is enabled on this CPU and GIF is 0; every address in `parts` is what it says, zeroed, in
+    /// the hole, and used by nothing else; the CPU's descriptor tables are final.
+    #[must_use]
+    pub unsafe fn new(parts: Parts) -> Self {
+        switch::vmsave(parts.host_vmcb_hpa);
+        let (io_map_hpa, msr_map_hpa) = (parts.io_map_hpa, parts.msr_map_hpa);
+        let nested_root = parts.nested_root;
+        let mut this = Self { gprs: [0; 16], parts, flush: true, software: false, debug_exception: false, everything: false };
+        let Vmcb { control, save } = this.vmcb_mut();
+        control.intercept1 = ALWAYS1;
+        control.intercept2 = ALWAYS2;
+        control.iopm_base_pa = io_map_hpa;
+        control.msrpm_base_pa = msr_map_hpa;
+        control.asid = 1;
+        control.np_enable = 1;
+        control.n_cr3 = nested_root;
+        save.efer = cr::EFER_SVME;
+        save.g_pat = 0x0007_0406_0007_0406;
+        this.init();
+        this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
+        this.set_system(System::Rip, 0);
+        this
+    }
+
+    // The CPU writes the VMCB while the guest runs, so no reference to it outlives a method.
+    #[inline]
+    fn vmcb(&self) -> &Vmcb {
+        // SAFETY: `Parts` gave the page to this vCPU alone; the guest is not running now.
+        unsafe { self.parts.vmcb.as_ref() }
+    }
+
+    #[inline]
+    fn vmcb_mut(&mut self) -> &mut Vmcb {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { self.parts.vmcb.as_mut() }
+    }
+
+    fn bit1(&mut self, bits: u32, on: bool) {
+        let field = &mut self.vmcb_mut().control.intercept1;
+        *field = if on { *field | bits } else { *field & !bits };
+    }
+
+    fn set_exceptions(&mut self) {
+        let debug = u32::from(self.debug_exception) << vector::DB;
+        let all = if self.everything { u32::MAX } else { debug };
+        self.vmcb_mut().control.intercept_exceptions = all;
+    }
+
+    fn bit2(&mut self, bits: u32, on: bool) {
+        let field = &mut self.vmcb_mut().control.intercept2;
+        *field = if on { *field | bits } else { *field & !bits };
+    }
+}
+
+fn set(save: &mut x86defs::vmcb::Save, register: Seg, value: Segment) {
+    if let Some(place) = save.segments.get_mut(registers::index(register)) {
+        *place = value;
+    }
+}
+
+impl Vcpu for Svm {
+    fn capabilities(&self) -> Capabilities {
+        self.parts.capabilities
+    }
+
+    fn init(&mut self) {
+        self.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, u64::from(core::arch::x86_64::__cpuid(1).eax));
+        let Vmcb { control, save } = self.vmcb_mut();
+        control.event_inj = 0;
+        control.interrupt_shadow = 0;
+        for register in [Seg::Es, Seg::Ss, Seg::Ds, Seg::Fs, Seg::Gs] {
+            set(save, register, Segment::real(0, segment::DATA16));
+        }
+        set(save, Seg::Cs, Segment { base: 0xffff_0000, ..Segment::real(0xf000, segment::CODE16) });
+        set(save, Seg::Ldtr, Segment::real(0, segment::LDT));
+        set(save, Seg::Tr, Segment::real(0, segment::TSS_BUSY));
+        set(save, Seg::Gdtr, Segment::real(0, 0));
+        set(save, Seg::Idtr, Segment { limit: 0x3ff, ..Segment::default() });
+        // INIT keeps CD and NW; the rest of EFER, PAT and the FPU stay as well.
+        save.cr0 = cr::CR0_ET | save.cr0 & (cr::CR0_CD | cr::CR0_NW);
+        (save.cr2, save.cr3, save.cr4) = (0, 0, 0);
+        save.efer &= !(cr::EFER_LMA | cr::EFER_LME | cr::EFER_SCE | cr::EFER_NXE);
+        save.cpl = 0;
+        save.rip = 0xfff0;
+        (save.rsp, save.rax) = (0, 0);
+        save.rflags = rflags::RESERVED_ONE;
+        save.dr6 = dr::DR6_INIT;
+        save.dr7 = dr::DR7_INIT;
+        self.flush = true;
+    }
+
+    #[inline]
+    fn run(&mut self) -> Exit {
+        let flush = match (core::mem::take(&mut self.flush), self.parts.capabilities.flush_by_asid)
+        {
+            (false, _) => tlb::NONE,
+            (true, false) => tlb::ALL,
+            (true, true) => tlb::GUEST,
+        };
+        self.vmcb_mut().control.tlb_control = flush;
+        // SAFETY: `new` got valid pages; the guest's memory is bounded by the nested tables, which
+        // never map the hole but for the FFh page, so nothing of the VMM changes but these registers.
+        unsafe {
+            switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
+        }
+        let ours = self.software;
+        let control = &mut self.vmcb_mut().control;
+        let requeued = event::again(control.exit_int_info, ours);
+        control.event_inj = requeued;
+        let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);
+        self.software = ours && requeued != 0;
+        if exit == Exit::Nmi {
+            self.wait(Wait::Nmi);
+        }
+        exit
+    }
+
+    #[inline]
+    fn gpr(&self, register: Gpr) -> u64 {
+        match register {
+            Gpr::Rax => self.vmcb().save.rax,
+            Gpr::Rsp => self.vmcb().save.rsp,
+            other => self.gprs.get(other as usize).copied().unwrap_or(0),
+        }
+    }
+
+    #[inline]
+    fn set_gpr(&mut self, register: Gpr, value: u64) {
+        match register {
+            Gpr::Rax => self.vmcb_mut().save.rax = value,
+            Gpr::Rsp => self.vmcb_mut().save.rsp = value,
+            other => {
+                if let Some(place) = self.gprs.get_mut(other as usize) {
+                    *place = value;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn system(&self, register: System) -> u64 {
+        if register == System::Cr8 {
+            return switch::read_cr8();
+        }
+        registers::value(&self.vmcb().save, register)
+    }
+
+    #[inline]
+    fn set_system(&mut self, register: System, value: u64) {
+        if register == System::Dr7 {
+            switch::arm_dr7_for_tcg(value);
+        }
+        match registers::field(&mut self.vmcb_mut().save, register) {
+            Some(field) => *field = value,
+            None => switch::write_cr8(value),
+        }
+    }
+
+    fn segment(&self, register: Seg) -> Segment {
+        self.vmcb().save.segments.get(registers::index(register)).copied().unwrap_or_default()
+    }
+
+    fn set_segment(&mut self, register: Seg, value: Segment) {
+        if register == Seg::Ss {
+            // The CPL of the VMCB is SS's DPL (APM 2, 15.5.1).
+            self.vmcb_mut().save.cpl = value.dpl();
+        }
+        set(&mut self.vmcb_mut().save, register, value);
+    }
+
+    fn cpl(&self) -> u8 {
+        self.vmcb().save.cpl
+    }
+
+    fn debug_address(&self, n: usize) -> u64 {
+        switch::read_dr(n)
+    }
+
+    fn set_debug_address(&mut self, n: usize, value: u64) {
+        switch::write_dr(n, value);
+    }
+
+    #[inline]
+    fn next_rip(&self) -> Option<u64> {
+        self.parts.capabilities.next_rip.then_some(self.vmcb().control.next_rip)
+    }
+
+    #[inline]
+    fn clear_interrupt_shadow(&mut self) {
+        self.vmcb_mut().control.interrupt_shadow = 0;
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.software = matches!(event, Event::Software(_) | Event::Exception(3 | 4, _));
+        let Vmcb { control, save } = self.vmcb_mut();
+        control.event_inj = event::encode(event);
+        // CPUs that save the next RIP push this one for INT n, INT3 and INTO (APM 2, 15.20).
+        control.next_rip = save.rip;
+        if !matches!(event, Event::Interrupt(_) | Event::Nmi) {
+            control.interrupt_shadow = 0;
+        }
+    }
+
+    fn queued(&self) -> Option<Event> {
+        event::decode(self.vmcb().control.event_inj)
+    }
+
+    fn cancel(&mut self) -> Option<Event> {
+        let queued = self.queued();
+        self.vmcb_mut().control.event_inj = 0;
+        queued
+    }
+
+    fn intercept(&mut self, what: Intercept, on: bool) {
+        match what {
+            Intercept::Mwait => self.bit2(i2::MONITOR | i2::MWAIT, on),
+            Intercept::Icebp => self.bit2(i2::ICEBP, on),
+            Intercept::Iret => self.bit1(i1::IRET, on),
+            Intercept::DebugRegisters => {
+                let all = if on { u16::MAX } else { 0 };
+                let control = &mut self.vmcb_mut().control;
+                control.intercept_dr_read = all;
+                control.intercept_dr_write = all;
+            }
+            Intercept::DebugException => {
+                self.debug_exception = on;
+                self.set_exceptions();
+            }
+            Intercept::Everything => {
+                self.everything = on;
+                self.set_exceptions();
+                self.bit1(i1::INTN, on);
+            }
+        }
+    }
+
+    fn watch_ports(&mut self, first: u16, count: u16, on: bool) {
+        self.parts.io_map.watch(first, count, on);
+    }
+
+    fn watch_msr(&mut self, msr: u32, read: bool, write: bool) {
+        self.parts.msr_map.watch(msr, read, write);
+    }
+
+    fn hold_interrupts(&mut self, on: bool) {
+        // With V_INTR_MASKING the guest's CR8 is V_TPR (APM 2, 15.21.2): carry the APIC's over and back.
+        if on {
+            self.vmcb_mut().control.int_ctl =
+                int_ctl::V_INTR_MASKING | switch::read_cr8() as u32 & 15;
+        } else if self.vmcb().control.int_ctl & int_ctl::V_INTR_MASKING != 0 {
+            switch::write_cr8(u64::from(self.vmcb().control.int_ctl & 15));
+            self.vmcb_mut().control.int_ctl = 0;
+        }
+        self.bit1(i1::INTR, !on);
+    }
+
+    fn wait(&mut self, how: Wait) -> Option<u8> {
+        let (window, main) = (self.parts.window_idtr, self.parts.main_idtr);
+        // SAFETY: both operands describe IDTs of the VMM with the stubs the window needs.
+        let vector = unsafe {
+            match how {
+                Wait::Look => switch::svm_window_look(window, main),
+                Wait::Halt => switch::svm_window_halt(window, main),
+                Wait::Nmi => switch::svm_window_nmi(),
+            }
+        };
+        u8::try_from(vector).ok()
+    }
+
+    fn take_nmi(&mut self) -> bool {
+        // Relaxed: set by this CPU's own handler.
+        self.parts.nmi.swap(false, Ordering::Relaxed)
+    }
+
+    fn set_nested_root(&mut self, root: u64) {
+        self.vmcb_mut().control.n_cr3 = root;
+        self.flush = true;
+    }
+
+    fn flush(&mut self) {
+        self.flush = true;
+        switch::flush_host();
+    }
+}

@@ -1,0 +1,154 @@
+//! Why the guest stopped, decoded once by the vendor's crate.
+
+/// An access to an I/O port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortIo {
+    /// The port.
+    pub port: u16,
+    /// IN or INS.
+    pub input: bool,
+    /// Bytes of one access: 1, 2 or 4.
+    pub size: u8,
+    /// INS or OUTS.
+    pub string: bool,
+    /// With a REP prefix.
+    pub repeat: bool,
+    /// Address size in bytes of a string instruction: 2, 4 or 8.
+    pub address_size: u8,
+    /// Address of the next instruction.
+    pub next_rip: u64,
+}
+
+/// An access that the nested tables refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NestedFault {
+    /// Guest-physical address.
+    pub gpa: u64,
+    /// The entry was present: the access right was missing.
+    pub present: bool,
+    /// It was a write.
+    pub write: bool,
+    /// It was an instruction fetch.
+    pub fetch: bool,
+    /// It was made by a walk of the guest's own page tables.
+    pub table_walk: bool,
+}
+
+/// Why the guest stopped. Unless said otherwise RIP is at the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// CPUID.
+    Cpuid,
+    /// RDMSR.
+    Rdmsr,
+    /// WRMSR.
+    Wrmsr,
+    /// IN, OUT, INS, OUTS on a port that is watched.
+    PortIo(PortIo),
+    /// A physical interrupt that the guest could take is pending: see [`crate::Vcpu::wait`].
+    Interrupt,
+    /// A physical NMI came: see [`crate::Vcpu::take_nmi`].
+    Nmi,
+    /// A physical INIT came.
+    Init,
+    /// An access that the nested tables refuse.
+    NestedFault(NestedFault),
+    /// An exception that is intercepted, with its error code; for #PF with the address.
+    Exception {
+        /// Vector, 0 to 31.
+        vector: u8,
+        /// Error code, as the vendor reports it.
+        error: u32,
+        /// Address of a page fault; CR2 is not yet written.
+        address: u64,
+    },
+    /// INT n.
+    SoftwareInterrupt,
+    /// ICEBP.
+    Icebp,
+    /// HLT.
+    Hlt,
+    /// MONITOR.
+    Monitor,
+    /// MWAIT.
+    Mwait,
+    /// INVD.
+    Invd,
+    /// IRET, not yet executed.
+    Iret,
+    /// MOV from or to a debug register.
+    MovDr {
+        /// Debug register number.
+        register: u8,
+        /// MOV to the debug register.
+        write: bool,
+        /// General register's encoding, where the CPU tells it.
+        gpr: Option<u8>,
+    },
+    /// An instruction of the virtualisation extension itself.
+    Virtualisation,
+    /// Triple fault.
+    TripleFault,
+    /// The CPU refused to enter the guest.
+    Invalid,
+    /// A code nobody asked for.
+    Unknown(u64),
+}
+
+impl Exit {
+    /// Number of rows of the exit counters.
+    pub const REASONS: usize = 21;
+
+    /// Names of the rows of the exit counters, by [`Self::reason`].
+    pub const NAMES: [&'static str; Self::REASONS] = [
+        "cpuid",
+        "rdmsr",
+        "wrmsr",
+        "port-io",
+        "interrupt",
+        "nmi",
+        "init",
+        "nested-fault",
+        "exception",
+        "int-n",
+        "icebp",
+        "hlt",
+        "monitor",
+        "mwait",
+        "invd",
+        "iret",
+        "mov-dr",
+        "virtualisation",
+        "triple-fault",
+        "invalid",
+        "unknown",
+    ];
+
+    /// Row of the exit counters.
+    #[must_use]
+    pub const fn reason(&self) -> usize {
+        match self {
+            Self::Cpuid => 0,
+            Self::Rdmsr => 1,
+            Self::Wrmsr => 2,
+            Self::PortIo(_) => 3,
+            Self::Interrupt => 4,
+            Self::Nmi => 5,
+            Self::Init => 6,
+            Self::NestedFault(_) => 7,
+            Self::Exception { .. } => 8,
+            Self::SoftwareInterrupt => 9,
+            Self::Icebp => 10,
+            Self::Hlt => 11,
+            Self::Monitor => 12,
+            Self::Mwait => 13,
+            Self::Invd => 14,
+            Self::Iret => 15,
+            Self::MovDr { .. } => 16,
+            Self::Virtualisation => 17,
+            Self::TripleFault => 18,
+            Self::Invalid => 19,
+            Self::Unknown(_) => 20,
+        }
+    }
+}

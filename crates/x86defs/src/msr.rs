@@ -1,0 +1,48 @@
+//! Model-specific registers (APM 2, appendix A).
+
+/// Local APIC base and mode.
+pub const APIC_BASE: u32 = 0x1b;
+/// x2APIC interrupt command register.
+pub const X2APIC_ICR: u32 = 0x830;
+/// Page attribute table.
+pub const PAT: u32 = 0x277;
+/// SYSENTER code segment.
+pub const SYSENTER_CS: u32 = 0x174;
+/// SYSENTER stack pointer.
+pub const SYSENTER_ESP: u32 = 0x175;
+/// SYSENTER instruction pointer.
+pub const SYSENTER_EIP: u32 = 0x176;
+/// Debug control.
+pub const DEBUGCTL: u32 = 0x1d9;
+/// Extended features.
+pub const EFER: u32 = 0xc000_0080;
+/// SYSCALL selectors.
+pub const STAR: u32 = 0xc000_0081;
+/// SYSCALL target, 64-bit.
+pub const LSTAR: u32 = 0xc000_0082;
+/// SYSCALL target, compatibility mode.
+pub const CSTAR: u32 = 0xc000_0083;
+/// SYSCALL flag mask.
+pub const SFMASK: u32 = 0xc000_0084;
+/// FS base.
+pub const FS_BASE: u32 = 0xc000_0100;
+/// GS base.
+pub const GS_BASE: u32 = 0xc000_0101;
+/// GS base that SWAPGS exchanges.
+pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+/// SVM control (APM 2, 15.30.1).
+pub const VM_CR: u32 = 0xc001_0114;
+/// VM_CR: A20 masking is disabled.
+pub const VM_CR_DIS_A20M: u64 = 1 << 2;
+/// VM_CR: SVM is locked.
+pub const VM_CR_LOCK: u64 = 1 << 3;
+/// VM_CR: EFER.SVME cannot be set.
+pub const VM_CR_SVMDIS: u64 = 1 << 4;
+/// IGNNE (APM 2, 15.30.2).
+pub const IGNNE: u32 = 0xc001_0115;
+/// SMM control (APM 2, 15.30.3).
+pub const SMM_CTL: u32 = 0xc001_0116;
+/// Physical address of the host state-save area (APM 2, 15.30.4).
+pub const VM_HSAVE_PA: u32 = 0xc001_0117;
+/// SVM key (APM 2, 15.30.5).
+pub const SVM_KEY: u32 = 0xc001_0118;

@@ -1,0 +1,32 @@
+//! A guest to stop: says READY, then counts for ever, or halts between the timer's interrupts if
+//! the command line says `hlt`. The timer counts too, so a debugger sees both go on.
+
+#![no_std]
+#![no_main]
+
+use guests::exception::Frame;
+use guests::{cpu, cpu_asm, exception, pic, report, start};
+
+guests::guest!(main);
+guests::assembly!("exits.S");
+guests::labels!(exits_loop, exits_halt, exits_counter, exits_ticks);
+
+const IRQ0: u64 = 0x20;
+
+fn tick(_: &mut Frame) {
+    cpu::write64(exits_ticks(), cpu::read64(exits_ticks()) + 1);
+    pic::end_of_interrupt();
+}
+
+fn main() {
+    exception::hook(IRQ0, Some(tick));
+    pic::remap(IRQ0 as u8);
+    pic::unmask_timer();
+    let halt = start::has_word("hlt");
+    let routine = if halt { exits_halt() } else { exits_loop() };
+    report::line(format_args!("loop {routine:x}"));
+    report::line(format_args!("counter {:x}", exits_counter()));
+    report::line(format_args!("ticks {:x}", exits_ticks()));
+    report::line(format_args!("READY"));
+    cpu_asm!("jmp {}", in(reg) routine);
+}

@@ -1,0 +1,5 @@
+#![no_std]
+#![no_main]
+//! t
+guests::guest!(main);
+fn main(){}

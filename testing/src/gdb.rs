@@ -1,0 +1,159 @@
+//! A stock gdb driven through its standard input, as a person would.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// A running gdb; dropping it kills it.
+#[derive(Debug)]
+pub struct Gdb {
+    child: Child,
+    input: ChildStdin,
+    output: Receiver<Vec<u8>>,
+    transcript: String,
+    serial: u32,
+    /// How long a command may take.
+    pub limit: Duration,
+}
+
+impl Gdb {
+    /// Starts gdb without any start-up file and attaches to the socket `link`.
+    ///
+    /// # Errors
+    /// When gdb cannot be started or does not attach.
+    pub fn attach(link: &Path) -> Result<Self> {
+        let mut gdb = Self::start()?;
+        gdb.command(&format!("target remote {}", link.display()))?;
+        Ok(gdb)
+    }
+
+    /// Starts gdb without any start-up file, attached to nothing.
+    ///
+    /// # Errors
+    /// When gdb cannot be started.
+    pub fn start() -> Result<Self> {
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "gdb", "-nx", "-q"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting gdb (is it installed?)")?;
+        let input = child.stdin.take().context("gdb has no input")?;
+        let mut out = child.stdout.take().context("gdb has no output")?;
+        let mut err = child.stderr.take().context("gdb has no error output")?;
+        let (to, output) = mpsc::channel();
+        let errors_to = to.clone();
+        // Each ends when gdb closes its end or the session is dropped.
+        thread::spawn(move || pump(|buf| out.read(buf), &to));
+        thread::spawn(move || pump(|buf| err.read(buf), &errors_to));
+        let limit = Duration::from_secs(30);
+        let mut gdb = Self { child, input, output, transcript: String::new(), serial: 0, limit };
+        for line in [
+            "set pagination off",
+            "set confirm off",
+            "set width 0",
+            "set height 0",
+            "set tcp auto-retry off",
+            "set remotetimeout 10",
+            "set architecture i386:x86-64",
+        ] {
+            gdb.command(line)?;
+        }
+        Ok(gdb)
+    }
+
+    /// Runs one command to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// When it does not end within [`Gdb::limit`] or gdb dies; what gdb itself calls an error is
+    /// text like any other.
+    pub fn command(&mut self, line: &str) -> Result<String> {
+        self.send(line)?;
+        self.finish(line)
+    }
+
+    /// Runs a command that lets the guest run, sends Ctrl-C after `delay`, and gives what was
+    /// printed until the guest has stopped.
+    ///
+    /// # Errors
+    /// As [`Gdb::command`].
+    pub fn interrupt_after(&mut self, line: &str, delay: Duration) -> Result<String> {
+        self.send(line)?;
+        thread::sleep(delay);
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        if !status.success() {
+            bail!("cannot send Ctrl-C to gdb");
+        }
+        self.finish(line)
+    }
+
+    /// The value of an expression as gdb prints it in hexadecimal, for example `$rip`.
+    ///
+    /// # Errors
+    /// When gdb cannot evaluate it to a number.
+    pub fn value(&mut self, expression: &str) -> Result<u64> {
+        let text = self.command(&format!("printf \"=%lx\\n\", (unsigned long)({expression})"))?;
+        let hex = text.lines().find_map(|l| l.strip_prefix('='));
+        let hex = hex.with_context(|| format!("gdb does not know {expression}: {text}"))?;
+        u64::from_str_radix(hex.trim(), 16).with_context(|| format!("{expression} = {hex}"))
+    }
+
+    /// Everything gdb has printed since it was started.
+    pub fn transcript(&self) -> &str {
+        &self.transcript
+    }
+
+    fn send(&mut self, line: &str) -> Result<()> {
+        self.serial += 1;
+        self.transcript += &format!("(gdb) {line}\n");
+        // gdb reads its input line by line: the echo runs when the command is over, failed or not.
+        write!(self.input, "{line}\necho \\n@done {}\\n\n", self.serial)?;
+        self.input.flush()?;
+        Ok(())
+    }
+
+    fn finish(&mut self, line: &str) -> Result<String> {
+        let mark = format!("\n@done {}\n", self.serial);
+        let deadline = Instant::now() + self.limit;
+        let mut text = String::new();
+        while !text.contains(&mark) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => text += &String::from_utf8_lossy(&bytes),
+                Err(error) => bail!(
+                    "gdb: `{line}` did not end within {} s ({error}); it printed: {text}\n--- session ---\n{}",
+                    self.limit.as_secs(),
+                    self.transcript
+                ),
+            }
+        }
+        let text = text.replace(&mark, "\n").replace("(gdb) ", "");
+        self.transcript += &text;
+        Ok(text.trim().to_owned())
+    }
+}
+
+impl Drop for Gdb {
+    fn drop(&mut self) {
+        // Failures mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pump(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>, to: &mpsc::Sender<Vec<u8>>) {
+    let mut buf = [0; 4096];
+    while let Ok(n @ 1..) = read(&mut buf) {
+        if to.send(buf[..n].to_vec()).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: the figures the project lives by, measured or absent.
+
+mod boot;
+mod rows;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::machine_args::{Cpu, Firmware, Link};
+use rows::Row;
+
+/// Options of `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// The CPU.
+    #[arg(long, value_enum, default_value_t)]
+    cpu: Cpu,
+    /// The firmware.
+    #[arg(long, value_enum, default_value_t)]
+    firmware: Firmware,
+    /// The link.
+    #[arg(long, value_enum, default_value_t)]
+    link: Link,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Only this figure; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// How one figure is measured: it gives one row or more.
+type Measure = fn(&BenchArgs) -> Result<Vec<Row>>;
+
+const FIGURES: &[(&str, Measure)] = &[
+    ("cpuid.cost", boot::cpuid_cost),
+    ("boot.exits", boot::exits),
+    ("boot.instructions", boot::instructions),
+    ("ram.taken", boot::ram_taken),
+    ("image.size", boot::image_size),
+];
+
+/// Measures.
+///
+/// # Errors
+/// When a figure is unknown or cannot be measured.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    for name in &args.only {
+        if !FIGURES.iter().any(|(known, _)| known == name) {
+            let known: Vec<&str> = FIGURES.iter().map(|(name, _)| *name).collect();
+            bail!("no figure is called {name}; there are: {}", known.join(", "));
+        }
+    }
+    let emulator = rows::emulator()?;
+    if !args.json {
+        println!("{emulator}, {}, {}, {}", args.cpu, args.firmware, args.link);
+        println!("{}", rows::HEAD);
+    }
+    for (name, measure) in FIGURES {
+        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
+            continue;
+        }
+        for row in measure(args)? {
+            println!("{}", if args.json { row.json(args, &emulator) } else { row.text() });
+        }
+    }
+    Ok(())
+}

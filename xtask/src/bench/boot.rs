@@ -1,0 +1,186 @@
+//! The figures that one boot gives.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use object::{Object as _, ObjectSegment as _};
+use testing::{Gdb, Machine};
+
+use super::{BenchArgs, rows::Row};
+use crate::{
+    build, facts,
+    scene::{Guest, Prepared, Scene},
+};
+
+const LIMIT: Duration = Duration::from_secs(300);
+/// Where every PC's BIOS has the handler of `int 0x19`: F000:E6F2.
+const INT19: u64 = 0xf_e6f2;
+
+/// Starts a scene whose clock counts instructions.
+fn counting(scene: &Scene, args: &BenchArgs) -> Result<Machine> {
+    start(scene, args, |prepared| prepared.config.icount = true)
+}
+
+fn start(scene: &Scene, args: &BenchArgs, adjust: impl Fn(&mut Prepared)) -> Result<Machine> {
+    let mut prepared = scene.prepare()?;
+    prepared.config.cpu = args.cpu.model().to_owned();
+    adjust(&mut prepared);
+    prepared.start()
+}
+
+pub(super) fn cpuid_cost(args: &BenchArgs) -> Result<Vec<Row>> {
+    let guest = Guest::named("bench-cpuid", "");
+    let ticks = |scene: Scene| -> Result<u64> {
+        let mut machine = counting(&scene, args)?;
+        let console = machine.wait_console("VERDICT", LIMIT)?;
+        facts::number(&console, "cpuid.ticks")
+    };
+    let bare = ticks(Scene::bare(guest.clone()))?;
+    let under = ticks(Scene::under(guest))?;
+    Ok(vec![Row {
+        name: "cpuid.cost",
+        part: String::new(),
+        guest: "bench-cpuid".into(),
+        value: under.saturating_sub(bare) as f64,
+        unit: "instructions",
+        baseline: 0.0,
+        target: Some(250.0),
+    }])
+}
+
+/// Exits until the userland's first line. Interrupts and ticks are outside the target: how many
+/// there are depends on how long the boot takes, not on what it does.
+pub(super) fn exits(args: &BenchArgs) -> Result<Vec<Row>> {
+    let scene = Scene::under(Guest::named("cloud", "nokaslr ramooflax.do=idle"));
+    let mut machine = counting(&scene, args)?;
+    machine.wait_console("USERLAND", LIMIT)?;
+    let mut gdb = Gdb::attach(&machine.link())?;
+    let text = gdb.command("monitor counters")?;
+    let counters: Vec<(String, u64)> = text.lines().filter_map(counter).collect();
+    ensure!(!counters.is_empty(), "`monitor counters` gave:\n{text}");
+    let row = |part: &str, value: u64, target| Row {
+        name: "boot.exits",
+        part: part.to_owned(),
+        guest: "cloud".into(),
+        value: value as f64,
+        unit: "exits",
+        baseline: 0.0,
+        target,
+    };
+    let timed = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        ["tick", "intr", "interrupt", "vintr", "hlt", "halt", "mwait"]
+            .iter()
+            .any(|t| name.contains(t))
+    };
+    let sum = counters.iter().filter(|(name, _)| !timed(name)).map(|(_, count)| count).sum();
+    let mut rows = vec![row("", sum, Some(6000.0))];
+    rows.extend(counters.iter().map(|(name, count)| row(name, *count, None)));
+    Ok(rows)
+}
+
+/// A line of `monitor counters`: a name and a number, in this order.
+fn counter(line: &str) -> Option<(String, u64)> {
+    let (name, number) = line.trim().rsplit_once(char::is_whitespace)?;
+    let number = number.parse().ok()?;
+    let name = name.trim().trim_end_matches(':');
+    (!name.is_empty() && number > 0 && name != "total").then(|| (name.to_owned(), number))
+}
+
+/// Instructions from the guest's `int 0x19` to its userland, which powers off at once.
+pub(super) fn instructions(args: &BenchArgs) -> Result<Vec<Row>> {
+    let guest = Guest::named("cloud", "nokaslr ramooflax.mark");
+    // With the VMM the BIOS boots twice: the machine itself, then the guest.
+    let bare = fewest(|| boot_instructions(&Scene::bare(guest.clone()), 1, args))?;
+    let under = fewest(|| boot_instructions(&Scene::under(guest.clone()), 2, args))?;
+    Ok(vec![Row {
+        name: "boot.instructions",
+        part: String::new(),
+        guest: "cloud".into(),
+        value: under as f64,
+        unit: "instructions",
+        baseline: bare as f64,
+        target: Some((bare as f64 * 1.01).floor()),
+    }])
+}
+
+/// The least of three: the BIOS and GRUB wait for the disk in a loop, and how long that takes is the
+/// host's affair. It can only add.
+fn fewest(measure: impl Fn() -> Result<u64>) -> Result<u64> {
+    Ok(measure()?.min(measure()?).min(measure()?))
+}
+
+fn boot_instructions(scene: &Scene, boots: u32, args: &BenchArgs) -> Result<u64> {
+    let machine = start(scene, args, |prepared| {
+        prepared.config.icount = true;
+        prepared.config.paused = true;
+        prepared.config.no_shutdown = true;
+        prepared.config.qemu_gdb = true;
+    })?;
+    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    gdb.limit = LIMIT;
+    for boot in 1..=boots {
+        gdb.command(&format!("hbreak *{INT19:#x}"))?;
+        let said = gdb.command("continue")?;
+        // QEMU's rip is the offset in the segment, so gdb does not know that it is at a breakpoint.
+        let (cs, ip) = (gdb.value("$cs")?, gdb.value("$rip")?);
+        ensure!((cs << 4) + ip == INT19, "stopped at {cs:x}:{ip:x}: {said}");
+        gdb.command("delete")?;
+        if boot < boots {
+            gdb.command("stepi")?;
+        }
+    }
+    let mut qmp = machine.qmp()?;
+    let from = qmp.icount()?;
+    gdb.command("detach")?;
+    let deadline = Instant::now() + LIMIT;
+    while qmp.status()? != "shutdown" {
+        ensure!(Instant::now() < deadline, "the guest did not power off{}", machine.tails());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    if !machine.console().contains("USERLAND") {
+        bail!("the guest reached no userland{}", machine.tails());
+    }
+    let to = qmp.icount()?;
+    to.checked_sub(from).context("the count of instructions went back")
+}
+
+pub(super) fn ram_taken(args: &BenchArgs) -> Result<Vec<Row>> {
+    let guest = Guest::named("cloud", "ramooflax.iomem");
+    let mut rows = Vec::new();
+    for mib in [512, 4096, 16384] {
+        let ram = |scene: Scene| -> Result<u64> {
+            let mut machine = start(&scene, args, |p| p.config.memory = mib)?;
+            facts::ram(&machine.wait_console("READY", LIMIT)?)
+        };
+        let bare = ram(Scene::bare(guest.clone()))?;
+        let under = ram(Scene::under(guest.clone()))?;
+        rows.push(Row {
+            name: "ram.taken",
+            part: format!("{mib} MiB"),
+            guest: "cloud".into(),
+            value: bare as f64 - under as f64,
+            unit: "bytes",
+            baseline: 0.0,
+            target: Some(f64::from(2 << 20)),
+        });
+    }
+    Ok(rows)
+}
+
+pub(super) fn image_size(_: &BenchArgs) -> Result<Vec<Row>> {
+    let bytes = fs::read(build::vmm()?.stripped)?;
+    let size: u64 = object::File::parse(&*bytes)?.segments().map(|segment| segment.size()).sum();
+    Ok(vec![Row {
+        name: "image.size",
+        part: String::new(),
+        guest: "none".into(),
+        value: size as f64,
+        unit: "bytes",
+        baseline: 0.0,
+        target: Some(f64::from(256 << 10)),
+    }])
+}

@@ -1,0 +1,102 @@
+//! Building what runs on the bare machine.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{ensure::TARGET, paths, sh};
+
+/// The two files that GRUB loads.
+#[derive(Clone, Debug)]
+pub(crate) struct Vmm {
+    /// The multiboot loader.
+    pub(crate) loader: PathBuf,
+    /// The resident image, as built: with its symbols.
+    pub(crate) resident: PathBuf,
+    /// The resident image without them: what a disk carries.
+    pub(crate) stripped: PathBuf,
+}
+
+/// Builds the VMM.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn vmm() -> Result<Vmm> {
+    release(&["boot-bios", "resident"])?;
+    let dir = built();
+    let (loader, resident) = (dir.join("boot-bios"), dir.join("resident"));
+    let stripped = dir.join("resident.stripped");
+    sh::output(Command::new("objcopy").arg("--strip-all").arg(&resident).arg(&stripped))?;
+    let small = dir.join("boot-bios.stripped");
+    sh::output(Command::new("objcopy").arg("--strip-all").arg(&loader).arg(&small))?;
+    Ok(Vmm { loader: small, resident, stripped })
+}
+
+/// Builds the test guests and gives the one called `name`.
+///
+/// # Errors
+/// When they do not compile or none has that name.
+pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
+    let names = test_guests()?;
+    if !names.iter().any(|n| n == name) {
+        anyhow::bail!("no guest is called {name}; the test guests are: {}", names.join(", "));
+    }
+    release(&["guests"])?;
+    let (from, to) = (built().join(name), built().join(format!("{name}.stripped")));
+    sh::output(Command::new("objcopy").arg("--strip-all").arg(from).arg(&to))?;
+    Ok(to)
+}
+
+/// The names of the test guests: the binaries of the crate `guests`.
+///
+/// # Errors
+/// When cargo does not know it.
+pub(crate) fn test_guests() -> Result<Vec<String>> {
+    let text = sh::output(cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata: no packages")?;
+    let guests = packages.iter().filter(|package| package["name"] == "guests");
+    let mut names: Vec<String> = guests
+        .flat_map(|package| package["targets"].as_array().cloned().unwrap_or_default())
+        .filter(|target| target["kind"][0] == "bin")
+        .filter_map(|target| Some(target["name"].as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// `cargo`, in the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cmd = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cmd.current_dir(paths::root());
+    cmd
+}
+
+fn release(packages: &[&str]) -> Result<()> {
+    let mut cmd = cargo();
+    cmd.args(["build", "--release", "--quiet", "--target", TARGET]);
+    for package in packages {
+        cmd.args(["--package", package]);
+    }
+    sh::output(&mut cmd).map(drop)
+}
+
+fn built() -> PathBuf {
+    paths::target().join(TARGET).join("release")
+}
+
+/// Writes `bytes` to `path` unless they are there already.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    fs::write(path, bytes).with_context(|| format!("{}", path.display()))
+}

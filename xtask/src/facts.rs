@@ -1,0 +1,101 @@
+//! What the guests print for us to read, understood.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use anyhow::{Context, Result};
+
+/// The kernel symbols that the userland of a Debian guest printed, by name.
+pub(crate) type Symbols = BTreeMap<String, u64>;
+
+/// Reads the lines `SYMBOL address type name`.
+pub(crate) fn symbols(console: &str) -> Symbols {
+    let lines = console.lines().filter_map(|line| line.strip_prefix("SYMBOL "));
+    lines
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            Some((words.nth(1)?.to_owned(), address))
+        })
+        .collect()
+}
+
+/// One of `symbols`.
+///
+/// # Errors
+/// When the guest did not print it.
+pub(crate) fn symbol(symbols: &Symbols, name: &str) -> Result<u64> {
+    symbols.get(name).copied().with_context(|| format!("the kernel named no symbol {name}"))
+}
+
+/// Reads the lines `IOMEM first-last : name` that are not inside another: first byte to the one
+/// after the last, and the name.
+pub(crate) fn iomem(console: &str) -> Vec<(Range<u64>, String)> {
+    let lines = console.lines().filter_map(|line| line.strip_prefix("IOMEM "));
+    lines
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| {
+            let (range, name) = line.split_once(" : ")?;
+            let (first, last) = range.split_once('-')?;
+            let first = u64::from_str_radix(first, 16).ok()?;
+            let last = u64::from_str_radix(last, 16).ok()?;
+            Some((first..last.checked_add(1)?, name.to_owned()))
+        })
+        .collect()
+}
+
+/// Bytes of usable RAM in the map of physical memory.
+///
+/// # Errors
+/// When there is no such map, as when the guest was not asked to print it.
+pub(crate) fn ram(console: &str) -> Result<u64> {
+    let map = iomem(console);
+    let ram = map.iter().filter(|(_, name)| name == "System RAM");
+    let sum = ram.map(|(range, _)| range.end - range.start).sum();
+    (sum > 0).then_some(sum).context("the kernel named no System RAM")
+}
+
+/// The lines of a test guest that must be the same with and without the VMM.
+pub(crate) fn values(console: &str) -> Vec<String> {
+    console.lines().filter(|line| line.contains(": VALUE ")).map(str::to_owned).collect()
+}
+
+/// The number after `name` and a space, on a line of its own.
+///
+/// # Errors
+/// When there is no such line.
+pub(crate) fn number(console: &str, name: &str) -> Result<u64> {
+    let lines = console.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let mut numbers = lines.filter_map(|rest| rest.trim().parse().ok());
+    numbers.next().with_context(|| format!("no line `{name} NUMBER` in:\n{console}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "junk\nIOMEM 00001000-0009fbff : System RAM\n\
+        IOMEM 00100000-001fffff : System RAM\nIOMEM   00180000-0018ffff : System RAM\n\
+        IOMEM 00200000-003fffff : Reserved\n\
+        SYMBOL ffffffff9f91ffe0 D linux_banner\nSYMBOL 1fb80 A current_task\ncpuid.ticks 42\n";
+
+    #[test]
+    fn nested_ranges_do_not_count_twice() {
+        assert_eq!(ram(CONSOLE).unwrap(), 0x9ec00 + 0x10_0000);
+        assert_eq!(iomem(CONSOLE)[2], (0x20_0000..0x40_0000, "Reserved".to_owned()));
+        assert!(ram("IOMEM nonsense").is_err());
+    }
+
+    #[test]
+    fn symbols_are_found_by_name() {
+        let symbols = symbols(CONSOLE);
+        assert_eq!(symbol(&symbols, "linux_banner").unwrap(), 0xffff_ffff_9f91_ffe0);
+        assert_eq!(symbol(&symbols, "current_task").unwrap(), 0x1fb80);
+        assert!(symbol(&symbols, "schedule").is_err());
+    }
+
+    #[test]
+    fn a_number_needs_its_whole_name() {
+        assert_eq!(number(CONSOLE, "cpuid.ticks").unwrap(), 42);
+        assert!(number(CONSOLE, "cpuid").is_err());
+    }
+}

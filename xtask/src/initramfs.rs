@@ -1,0 +1,40 @@
+//! The userland of the Debian guests: busybox and one script, in a cpio archive.
+
+use std::{fs, io::Write as _, path::Path};
+
+use anyhow::Result;
+use cpio::{NewcBuilder, newc::trailer};
+
+const INIT: &[u8] = include_bytes!("../assets/init");
+
+/// File types of `stat`, as the archive format uses them.
+const DIRECTORY: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const CHARACTER: u32 = 0o020_000;
+
+/// Packs the userland around `busybox`.
+///
+/// # Errors
+/// When `busybox` cannot be read.
+pub(crate) fn build(busybox: &Path) -> Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    let mut inode = 0;
+    let mut add = |name: &str, mode: u32, device: (u32, u32), data: &[u8]| -> Result<()> {
+        inode += 1;
+        let entry =
+            NewcBuilder::new(name).ino(inode).mode(mode).rdev_major(device.0).rdev_minor(device.1);
+        let mut writer = entry.write(&mut archive, u32::try_from(data.len())?);
+        writer.write_all(data)?;
+        writer.finish()?;
+        Ok(())
+    };
+    for dir in ["bin", "dev", "proc", "sys", "tmp"] {
+        add(dir, DIRECTORY | 0o755, (0, 0), &[])?;
+    }
+    // Linux opens it before anything can mount devtmpfs.
+    add("dev/console", CHARACTER | 0o600, (5, 1), &[])?;
+    add("bin/busybox", REGULAR | 0o755, (0, 0), &fs::read(busybox)?)?;
+    add("init", REGULAR | 0o755, (0, 0), INIT)?;
+    trailer(&mut archive)?;
+    Ok(archive)
+}

@@ -1,0 +1,45 @@
+//! GRUB's menu: no entry, no timeout, two passes.
+//!
+//! The first pass starts the VMM and notes in the environment block that the next one is the
+//! second. The VMM starts its guest on `int 0x19`, the BIOS boots the disk again, and the second
+//! pass loads the guest and notes that the next one, after a reset, is a first one again.
+
+/// How GRUB is to load the VMM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Multiboot {
+    /// Multiboot 1.
+    #[value(name = "1")]
+    One,
+    /// Multiboot 2.
+    #[default]
+    #[value(name = "2")]
+    Two,
+}
+
+const HEAD: &str = "serial --unit=1 --speed=115200\nterminal_output serial\nset pager=0\n";
+
+/// The menu that runs `guest` (GRUB commands) under the VMM started with `options`, or on the bare
+/// machine when there are none.
+pub(crate) fn menu(guest: &str, vmm: Option<(&str, Multiboot)>) -> String {
+    let Some((options, multiboot)) = vmm else {
+        return format!("{HEAD}{guest}\nboot\n");
+    };
+    let (load, module) = match multiboot {
+        Multiboot::One => ("multiboot", "module"),
+        Multiboot::Two => ("multiboot2", "module2"),
+    };
+    format!(
+        "{HEAD}load_env\n\
+         if [ \"$pass\" = 2 ]; then\n\
+         set pass=1\n\
+         save_env pass\n\
+         {guest}\n\
+         else\n\
+         set pass=2\n\
+         save_env pass\n\
+         {load} /boot/ramooflax {options}\n\
+         {module} /boot/resident\n\
+         fi\n\
+         boot\n"
+    )
+}

@@ -1,0 +1,142 @@
+//! A scene: which guest on which machine, with or without the VMM. Everything that runs an emulator
+//! starts from one.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+use testing::{Config, Machine};
+
+use crate::{
+    build::{self, Vmm},
+    debian,
+    disk::{self, Contents},
+    initramfs,
+    menu::{self, Multiboot},
+};
+
+/// The port and speed of the link, as the VMM's command line takes them.
+const LINK: &str = "link=uart:0x3f8,115200 log=uart:0x3e8";
+
+/// What the machine boots in its last pass.
+#[derive(Clone, Debug)]
+pub(crate) enum Guest {
+    /// A Debian kernel by name; the words go onto its command line.
+    Debian(&'static str, String),
+    /// A test guest of `guests/` by name.
+    Test(String),
+    /// A disk of the person's, unchanged by what runs.
+    Disk(PathBuf),
+}
+
+impl Guest {
+    /// Finds a guest by name; `words` go onto the command line of a Linux.
+    pub(crate) fn named(name: &str, words: &str) -> Self {
+        match debian::names().find(|known| *known == name) {
+            Some(known) => Self::Debian(known, words.to_owned()),
+            None => Self::Test(name.to_owned()),
+        }
+    }
+}
+
+/// A guest and how the VMM is started, `None` for the bare machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// What is booted in the end.
+    pub(crate) guest: Guest,
+    /// The VMM's further options and the protocol that loads it.
+    pub(crate) vmm: Option<(String, Multiboot)>,
+}
+
+impl Scene {
+    /// `guest` under the VMM.
+    pub(crate) fn under(guest: Guest) -> Self {
+        Self { guest, vmm: Some((String::new(), Multiboot::Two)) }
+    }
+
+    /// `guest` on the bare machine.
+    pub(crate) fn bare(guest: Guest) -> Self {
+        Self { guest, vmm: None }
+    }
+
+    /// The same with another option for the VMM.
+    pub(crate) fn option(mut self, option: &str) -> Self {
+        if let Some((options, _)) = &mut self.vmm {
+            options.push(' ');
+            options.push_str(option);
+        }
+        self
+    }
+
+    /// Builds and downloads what the scene needs, and makes its disk.
+    ///
+    /// # Errors
+    /// When something does not compile, cannot be fetched or written.
+    pub(crate) fn prepare(&self) -> Result<Prepared> {
+        let dir = tempfile::Builder::new().prefix("ramooflax-disk-").tempdir()?;
+        let mut files = Vec::new();
+        let mut second = None;
+        let guest = match &self.guest {
+            Guest::Debian(name, words) => {
+                let debian = debian::get(name)?;
+                let initrd = dir.path().join("initrd.img");
+                build::write(&initrd, &initramfs::build(&debian.busybox)?)?;
+                files.push((debian.kernel, "vmlinuz".to_owned()));
+                files.push((initrd, "initrd.img".to_owned()));
+                format!(
+                    "linux /boot/vmlinuz console=ttyS1,115200 quiet panic=-1 {words}\n\
+                     initrd /boot/initrd.img"
+                )
+            }
+            Guest::Test(name) => {
+                files.push((build::test_guest(name)?, "guest".to_owned()));
+                "multiboot /boot/guest".to_owned()
+            }
+            Guest::Disk(file) => {
+                if !file.exists() {
+                    bail!("there is no disk {}", file.display());
+                }
+                second = Some(file.clone());
+                "drivemap -s hd0 hd1\nset root=(hd1)\nchainloader +1".to_owned()
+            }
+        };
+        let vmm = match &self.vmm {
+            Some(_) => Some(build::vmm()?),
+            None => None,
+        };
+        if let Some(vmm) = &vmm {
+            files.push((vmm.loader.clone(), "ramooflax".to_owned()));
+            files.push((vmm.stripped.clone(), "resident".to_owned()));
+        }
+        let start =
+            self.vmm.as_ref().map(|(more, multiboot)| (format!("{LINK}{more}"), *multiboot));
+        let start = start.as_ref().map(|(options, multiboot)| (options.as_str(), *multiboot));
+        let image = dir.path().join("disk.img");
+        disk::build(&image, &Contents { menu: menu::menu(&guest, start), files })?;
+        let mut config = Config::amd(image);
+        config.disks.extend(second.map(|file| (file, true)));
+        Ok(Prepared { config, vmm, dir })
+    }
+}
+
+/// A scene whose disk is made.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The machine, to be adjusted before [`Prepared::start`].
+    pub(crate) config: Config,
+    /// The VMM on the disk.
+    pub(crate) vmm: Option<Vmm>,
+    dir: TempDir,
+}
+
+impl Prepared {
+    /// Starts the machine; the disk goes when it goes.
+    ///
+    /// # Errors
+    /// When the emulator does not start.
+    pub(crate) fn start(self) -> Result<Machine> {
+        let mut machine = self.config.start()?;
+        machine.keep(self.dir);
+        Ok(machine)
+    }
+}

@@ -1,0 +1,159 @@
+//! `cargo xtask test`: what a change must pass.
+//!
+//! Each test is a function run in a process of its own, so that one over its time limit can be
+//! ended with all it started.
+
+mod debian;
+mod gdb;
+mod guests;
+mod host;
+mod image;
+
+use std::{
+    env, fs,
+    fs::File,
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::build;
+
+/// Options of `test`.
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    /// Also the long ones.
+    #[arg(long)]
+    full: bool,
+    /// Print the names and do nothing.
+    #[arg(long)]
+    list: bool,
+    /// Only tests whose name starts so; may be given more than once. Long ones too.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// One test.
+pub(crate) struct Test {
+    /// How it is called, the room first: `host.fmt`.
+    pub(crate) name: String,
+    /// Seconds it may take.
+    pub(crate) limit: u64,
+    /// Whether it is left out unless asked for.
+    pub(crate) long: bool,
+    /// What it does.
+    pub(crate) run: Box<dyn Fn() -> Result<()>>,
+}
+
+impl Test {
+    fn new(name: &str, limit: u64, run: impl Fn() -> Result<()> + 'static) -> Self {
+        Self { name: name.to_owned(), limit, long: false, run: Box::new(run) }
+    }
+
+    fn long(self) -> Self {
+        Self { long: true, ..self }
+    }
+}
+
+/// All tests, the quick ones first.
+fn all() -> Result<Vec<Test>> {
+    let mut tests = host::tests();
+    tests.extend(image::tests());
+    tests.extend(guests::tests(&build::test_guests()?));
+    tests.extend(debian::tests());
+    tests.extend(gdb::tests());
+    Ok(tests)
+}
+
+/// Runs the tests.
+///
+/// # Errors
+/// When one fails.
+pub(crate) fn test(args: &TestArgs) -> Result<()> {
+    let tests = all()?;
+    if args.list {
+        for test in tests {
+            println!("{}{}", test.name, if test.long { " (long)" } else { "" });
+        }
+        return Ok(());
+    }
+    let chosen = |test: &Test| match args.only.as_slice() {
+        [] => args.full || !test.long,
+        only => only.iter().any(|prefix| test.name.starts_with(prefix.as_str())),
+    };
+    for prefix in &args.only {
+        if !tests.iter().any(|test| test.name.starts_with(prefix.as_str())) {
+            bail!("no test's name starts with {prefix}; `cargo xtask test --list` prints them");
+        }
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for test in &tests {
+        if !chosen(test) {
+            skipped += 1;
+            continue;
+        }
+        let start = Instant::now();
+        let said = in_a_process(test)?;
+        let seconds = start.elapsed().as_secs_f64();
+        match said {
+            None => {
+                passed += 1;
+                println!("ok      {seconds:6.1} s  {}", test.name);
+            }
+            Some(said) => {
+                failed += 1;
+                println!("FAILED  {seconds:6.1} s  {}\n{}", test.name, said.trim_end());
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Runs the test `name` in this process.
+///
+/// # Errors
+/// When it fails or there is none of that name.
+pub(crate) fn one(name: &str) -> Result<()> {
+    match all()?.iter().find(|test| test.name == name) {
+        Some(test) => (test.run)(),
+        None => bail!("there is no test {name}"),
+    }
+}
+
+/// What the test said if it failed.
+fn in_a_process(test: &Test) -> Result<Option<String>> {
+    let output = tempfile::NamedTempFile::new()?;
+    let file = File::options().append(true).open(output.path())?;
+    let mut child = Command::new(env::current_exe()?)
+        .args(["test-one", &test.name])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .process_group(0)
+        .spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(test.limit);
+    let verdict = loop {
+        if let Some(status) = child.try_wait()? {
+            break (!status.success()).then(|| format!("({status})"));
+        }
+        if Instant::now() > deadline {
+            // The whole group: a cargo, for one, does not end with its parent. Emulators and gdb do.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;
+            child.wait()?;
+            break Some(format!("(over its time limit of {} s)", test.limit));
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    Ok(verdict.map(|why| {
+        let said = fs::read(output.path()).unwrap_or_default();
+        format!("{}\n{why}", String::from_utf8_lossy(&said))
+    }))
+}

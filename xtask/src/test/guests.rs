@@ -1,0 +1,65 @@
+//! The test guests of `guests/`: each proves facts about the machine, on the bare one too.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Test;
+use crate::{
+    facts,
+    scene::{Guest, Scene},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) fn tests(names: &[String]) -> Vec<Test> {
+    // The others measure, and judge nothing.
+    let names = names.iter().filter(|name| !name.starts_with("bench-"));
+    names
+        .flat_map(|name| {
+            let (bare, under) = (name.clone(), name.clone());
+            [
+                Test::new(&format!("guest.{name}.bare"), 180, move || {
+                    judge(&Scene::bare(Guest::Test(bare.clone()))).map(drop)
+                }),
+                Test::new(&format!("guest.{name}"), 180, move || same(&under)),
+            ]
+        })
+        .collect()
+}
+
+/// Passes under the VMM, and every value it reports is the one the bare machine has.
+fn same(name: &str) -> Result<()> {
+    let under = judge(&Scene::under(Guest::Test(name.to_owned())))?;
+    let under = facts::values(&under);
+    if under.is_empty() {
+        return Ok(());
+    }
+    let bare = facts::values(&judge(&Scene::bare(Guest::Test(name.to_owned())))?);
+    let differ = |one: &[String], other: &[String]| -> Vec<String> {
+        one.iter().filter(|line| !other.contains(line)).cloned().collect()
+    };
+    let (here, there) = (differ(&under, &bare), differ(&bare, &under));
+    ensure!(
+        here.is_empty() && there.is_empty(),
+        "with the VMM:\n{}\nwithout it:\n{}",
+        here.join("\n"),
+        there.join("\n")
+    );
+    Ok(())
+}
+
+/// Runs a scene to its verdict, and gives the console when that is good.
+pub(crate) fn judge(scene: &Scene) -> Result<String> {
+    let mut machine = scene.prepare()?.start()?;
+    let verdict = |all: &str| all.contains("VERDICT PASS\n") || all.contains("VERDICT FAIL\n");
+    let console = machine.wait_console_for("a verdict", LIMIT, verdict)?;
+    let failed: Vec<&str> = console.lines().filter(|line| line.contains(": FAIL")).collect();
+    ensure!(
+        failed.is_empty() && console.contains("VERDICT PASS\n"),
+        "{}{}",
+        failed.join("\n"),
+        machine.tails()
+    );
+    Ok(console)
+}
