@@ -72,8 +72,7 @@ pub const PF: u64 = 14;
 /// A handler that returns to the interrupted code, with the frame as it leaves it.
 pub type Hook = fn(&mut Frame);
 
-const NO_FAULT: Fault =
-    Fault { vector: 0, error: 0, rip: 0, cs: 0, rflags: 0, rsp: 0, cr2: 0 };
+const NO_FAULT: Fault = Fault { vector: 0, error: 0, rip: 0, cs: 0, rflags: 0, rsp: 0, cr2: 0 };
 static FAULT: Racy<Fault> = Racy::new(NO_FAULT);
 static HOOKS: [Racy<Option<Hook>>; 256] = [const { Racy::new(None) }; 256];
 static IDT: Racy<[u64; 512]> = Racy::new([0; 512]);
@@ -98,7 +97,6 @@ pub(crate) fn install() {
     cpu_asm!("ltr {0:x}", in(reg) 0x78_u64, options(nostack));
     reload_idt();
 }
-
 
 /// Loads IDTR with the table of this module.
 pub fn reload_idt() {

@@ -6,6 +6,10 @@
 //! What a wrong address does here is what the test is about.
 
 #![no_std]
+#![expect(
+    clippy::macro_metavars_in_unsafe,
+    reason = "`cpu_asm!` is for the guests alone, which are assembly for the most part"
+)]
 
 pub mod bios;
 pub mod cpu;

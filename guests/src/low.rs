@@ -5,8 +5,21 @@ use crate::labels;
 
 crate::assembly!("low.S");
 labels!(
-    __low_load, __low_start, __low_end, low_magic, low_gdt, low_gdtr, low_idt32, low_stubs32,
-    low_stubs16, low_log_n, low_log, low_result, low_arg, low_resume, low_resume_sp,
+    __low_load,
+    __low_start,
+    __low_end,
+    low_magic,
+    low_gdt,
+    low_gdtr,
+    low_idt32,
+    low_stubs32,
+    low_stubs16,
+    low_log_n,
+    low_log,
+    low_result,
+    low_arg,
+    low_resume,
+    low_resume_sp,
 );
 
 unsafe extern "C" {

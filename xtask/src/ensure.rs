@@ -16,6 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/mcopy", "mtools"),
     ("/usr/bin/dpkg-deb", "dpkg"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/kill", "procps"),
     ("/usr/bin/objdump", "binutils"),
 ];
 

@@ -70,12 +70,7 @@ pub(super) fn exits(args: &BenchArgs) -> Result<Vec<Row>> {
         baseline: 0.0,
         target,
     };
-    let timed = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        ["tick", "intr", "interrupt", "vintr", "hlt", "halt", "mwait"]
-            .iter()
-            .any(|t| name.contains(t))
-    };
+    let timed = |name: &str| ["interrupt", "hlt", "mwait"].contains(&name);
     let sum = counters.iter().filter(|(name, _)| !timed(name)).map(|(_, count)| count).sum();
     let mut rows = vec![row("", sum, Some(6000.0))];
     rows.extend(counters.iter().map(|(name, count)| row(name, *count, None)));

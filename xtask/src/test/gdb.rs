@@ -107,7 +107,7 @@ fn boot_sector() -> Result<()> {
     let guest = Guest::named("cloud", "ramooflax.do=beat");
     let mut machine = Scene::under(guest).option("wait").prepare()?.start()?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while machine.log().is_empty() {
+    while !machine.log().contains("waiting for an analyst") {
         ensure!(Instant::now() < deadline, "no VMM after 60 s{}", machine.tails());
         std::thread::sleep(Duration::from_millis(50));
     }

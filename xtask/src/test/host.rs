@@ -10,7 +10,7 @@ const BARE: &[&str] = &["svm", "setup", "boot-bios", "resident", "guests"];
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
-        Test::new("host.format", 60, || run(&["fmt", "--all", "--check"])),
+        Test::new("host.format", 60, || run(&["fmt", "--all", "--check", "--", "--color=never"])),
         Test::new("host.clippy", 600, || {
             run(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"])
         }),

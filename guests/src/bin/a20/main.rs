@@ -11,7 +11,14 @@ use report::fact;
 guests::guest!(main);
 guests::assembly!("low.S");
 guests::labels!(
-    a20_run, a20_off_92, a20_on_92, a20_off_d1, a20_on_d1, a20_off_dd, a20_on_df, a20_off_bios,
+    a20_run,
+    a20_off_92,
+    a20_on_92,
+    a20_off_d1,
+    a20_on_d1,
+    a20_off_dd,
+    a20_on_df,
+    a20_off_bios,
     a20_on_bios,
 );
 

@@ -9,10 +9,8 @@ const MIB: u64 = 1 << 20;
 /// Where the usable run that holds `base` ends.
 fn usable_to(map: &Map, base: u64) -> u64 {
     let mut end = base;
-    while let Some(r) = map
-        .ranges()
-        .iter()
-        .find(|r| r.kind == 1 && r.base <= end && r.base + r.size > end)
+    while let Some(r) =
+        map.ranges().iter().find(|r| r.kind == 1 && r.base <= end && r.base + r.size > end)
     {
         end = r.base + r.size;
     }
@@ -24,10 +22,11 @@ pub(crate) fn agreement(map: &Map) {
     for r in map.ranges() {
         report::info(format_args!("e820 {:x} {:x} {}", r.base, r.size, r.kind));
     }
-    let ordered = map
-        .ranges()
-        .iter()
-        .all(|a| map.ranges().iter().all(|b| a == b || a.base + a.size <= b.base || b.base + b.size <= a.base));
+    let ordered = map.ranges().iter().all(|a| {
+        map.ranges()
+            .iter()
+            .all(|b| a == b || a.base + a.size <= b.base || b.base + b.size <= a.base)
+    });
     report::holds("e820.no-overlap", ordered);
 
     let end = usable_to(map, MIB).min(1 << 32);

@@ -17,14 +17,16 @@ pub(crate) fn long(hole: Hole) {
     let flush = || cpu::set_cr3(cpu::cr3());
     let slot = start::boot_pml4() + 8;
     let read = || {
-        exception::catch(|| _ = cpu::read64(TERABYTE_HALF + 0x1000)).map(|f| (f.vector, f.error & !P, f.cr2))
+        exception::catch(|| _ = cpu::read64(TERABYTE_HALF + 0x1000))
+            .map(|f| (f.vector, f.error & !P, f.cr2))
     };
     let expected = Some((PF, RSVD, TERABYTE_HALF + 0x1000));
 
     cpu::write64(slot, hole.base | 7);
     flush();
     fact("hole.walk-pdpt", read(), expected);
-    let write = exception::catch(|| cpu::write64(TERABYTE_HALF, 1)).map(|f| (f.vector, f.error & !P));
+    let write =
+        exception::catch(|| cpu::write64(TERABYTE_HALF, 1)).map(|f| (f.vector, f.error & !P));
     fact("hole.walk-pdpt-write", write, Some((PF, RSVD | 2)));
 
     let (pdpt, pd) = (BUFFER.address(), DIRECTORY.address());

@@ -28,8 +28,10 @@ pub(crate) fn efer() {
         write(EFER, before);
         report::info(format_args!("efer.bit-{bit} {done} then {:x}", now & !SVME));
         let refused = matches!(done.0, Err(f) if (f.vector, f.error) == (GP, 0));
-        holds(format_args!("efer.bit-{bit}-refused-or-ignored"),
-            if refused { now == before } else { now == before || now == before | 1 << bit });
+        holds(
+            format_args!("efer.bit-{bit}-refused-or-ignored"),
+            if refused { now == before } else { now == before || now == before | 1 << bit },
+        );
     }
     for (name, bit) in [("sce", 0), ("nxe", 11)] {
         let done = write(EFER, before | 1 << bit);
@@ -46,7 +48,17 @@ fn gp(body: impl FnMut()) -> Outcome {
     Outcome(exception::catch(body).map_or(Ok(None), Err))
 }
 
-/// Reserved bits and combinations the CPU refuses.
+/// A register's writer and reader.
+type Register = (fn(u64), fn() -> u64);
+
+const DEBUG_REGISTERS: [Register; 4] = [
+    (cpu::set_dr0, cpu::dr0),
+    (cpu::set_dr1, cpu::dr1),
+    (cpu::set_dr2, cpu::dr2),
+    (cpu::set_dr3, cpu::dr3),
+];
+
+/// Bits that the guest may change, and some that it may not.
 pub(crate) fn registers() {
     let (cr0, cr4) = (cpu::cr0(), cpu::cr4());
     value("cr0", format_args!("{cr0:x}"));
@@ -104,12 +116,7 @@ pub(crate) fn registers() {
     fact("cr2.kept", cpu::cr2(), 0x1234_5678_9abc);
     for n in 0..4 {
         let v = 0x1000 + n;
-        let (set, get): (fn(u64), fn() -> u64) = [
-            (cpu::set_dr0 as fn(u64), cpu::dr0 as fn() -> u64),
-            (cpu::set_dr1, cpu::dr1),
-            (cpu::set_dr2, cpu::dr2),
-            (cpu::set_dr3, cpu::dr3),
-        ][n as usize];
+        let (set, get) = DEBUG_REGISTERS[n as usize];
         set(v);
         fact(format_args!("dr{n}.kept"), get(), v);
         set(0);
@@ -171,7 +178,10 @@ pub(crate) fn instructions() {
     outcome("clts", &mut || cpu_asm!("clts"));
     outcome("lmsw", &mut || cpu_asm!("smsw eax", "lmsw ax", out("eax") _));
     outcome("rsm", &mut || cpu_asm!("rsm"));
-    outcome("getsec", &mut || cpu_asm!("mov {s}, rbx", "xor ebx, ebx", "xor eax, eax", "getsec", "mov rbx, {s}", s = out(reg) _, out("eax") _));
+    outcome(
+        "getsec",
+        &mut || cpu_asm!("mov {s}, rbx", "xor ebx, ebx", "xor eax, eax", "getsec", "mov rbx, {s}", s = out(reg) _, out("eax") _),
+    );
     outcome("vmcall", &mut || cpu_asm!("vmcall"));
     outcome("ud2", &mut || cpu_asm!("ud2"));
     outcome("ud1", &mut || cpu_asm!(".byte 0x0f, 0xb9, 0xc0"));

@@ -97,7 +97,10 @@ pub(crate) fn all() {
         let before = read(msr);
         for (kind, v) in [("ok", 0x0606_0606), ("not-canonical", 0x8000_0000_0000_0000)] {
             let done = write(msr, v);
-            value(format_args!("msr.{name}-write-{kind}"), format_args!("{done} then {}", read(msr)));
+            value(
+                format_args!("msr.{name}-write-{kind}"),
+                format_args!("{done} then {}", read(msr)),
+            );
         }
         if let Ok(Some(v)) = before.0 {
             write(msr, v);

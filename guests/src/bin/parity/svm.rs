@@ -3,9 +3,9 @@
 //! #UD as well, for EFER.SVME is clear.
 
 use crate::msrs::{Outcome, read, write};
+use guests::cpu_asm;
 use guests::exception;
 use guests::report::value;
-use guests::cpu_asm;
 
 const VM_CR: u32 = 0xc001_0114;
 const VM_HSAVE_PA: u32 = 0xc001_0117;

@@ -12,7 +12,12 @@ use guests::{cpu_asm, low};
 guests::guest!(main);
 guests::assembly!("forms.S");
 guests::labels!(
-    uart_real, uart_ins_d32, uart_ins_down, uart_outs_down, uart_outs_fs, uart_ins_word,
+    uart_real,
+    uart_ins_d32,
+    uart_ins_down,
+    uart_outs_down,
+    uart_outs_fs,
+    uart_ins_word,
     uart_ins_dword,
 );
 

@@ -1,0 +1,109 @@
+//! External interrupts and NMI in long mode.
+
+use guests::cpu::{self, Racy};
+use guests::exception::{self, Frame, NMI};
+use guests::report::{fact, holds};
+use guests::{cpu_asm, pic};
+
+const IRQ0: u64 = 0x20;
+static COUNT: Racy<u64> = Racy::new(0);
+static LAST: Racy<u64> = Racy::new(0);
+
+fn tick(frame: &mut Frame) {
+    COUNT.set(COUNT.get() + 1);
+    LAST.set(frame.rip);
+    pic::end_of_interrupt();
+}
+
+fn with_timer(body: impl FnOnce()) {
+    COUNT.set(0);
+    exception::hook(IRQ0, Some(tick));
+    pic::remap(IRQ0 as u8);
+    let masks = pic::unmask_timer();
+    body();
+    cpu_asm!("cli");
+    pic::set_masks(masks);
+    pic::remap_bios();
+    exception::hook(IRQ0, None);
+}
+
+/// HLT, woken by a controller whose vectors are moved.
+pub(crate) fn timer() {
+    with_timer(|| {
+        while pic::timer_pending() {
+            cpu_asm!("sti", "nop", "nop", "cli");
+        }
+        let before = COUNT.get();
+        for _ in 0..4 {
+            cpu_asm!("sti", "hlt", "cli");
+        }
+        fact("long.hlt-ticks", COUNT.get() - before, 4);
+    });
+}
+
+/// One instruction after STI no interrupt is taken (AMD APM 2, 15.21.5), whatever that one is.
+pub(crate) fn shadow() {
+    with_timer(|| {
+        macro_rules! pending {
+            ($name:literal, $($insn:literal),*) => {
+                while !pic::timer_pending() {}
+                let (count, at) = (COUNT.get(), {
+                    let at: u64;
+                    cpu_asm!("mov r9, rbx", "lea r8, [rip + 2f]", "xor eax, eax", "mov ecx, 0x277",
+                        $($insn,)* "2:", "nop", "nop", "cli", "mov rbx, r9",
+                        out("r8") at, out("r9") _, out("rax") _, out("rcx") _, out("rdx") _);
+                    at
+                });
+                fact(concat!("long.shadow-", $name), (COUNT.get() - count, LAST.get()), (1, at));
+            };
+        }
+        pending!("nop", "sti", "nop");
+        pending!("cpuid", "sti", "cpuid");
+        pending!("rdmsr", "sti", "rdmsr");
+        pending!("hlt", "sti", "hlt");
+        pending!("popf", "pushfq", "or dword ptr [rsp], 0x200", "popfq");
+        while !pic::timer_pending() {}
+        let before = COUNT.get();
+        cpu_asm!("sti", "cli", "nop");
+        fact("long.shadow-sti-cli", COUNT.get(), before);
+        holds("long.shadow-still-pending", pic::timer_pending());
+    });
+}
+
+const APIC: u64 = 0xfee0_0000;
+
+fn send_nmi() {
+    const NMI_ASSERT: u32 = 0x4400;
+    let id = cpu::read32(APIC + 0x20);
+    cpu::write32(APIC + 0x310, id);
+    cpu::write32(APIC + 0x300, NMI_ASSERT);
+    while cpu::read32(APIC + 0x300) & 1 << 12 != 0 {}
+    for _ in 0..1000 {
+        cpu_asm!("pause");
+    }
+}
+
+static INSIDE: Racy<u64> = Racy::new(0);
+
+fn nmi_handler(_: &mut Frame) {
+    COUNT.set(COUNT.get() + 1);
+    if COUNT.get() == 1 {
+        send_nmi();
+        let _ = cpu::cpuid(0, 0);
+        send_nmi();
+        INSIDE.set(COUNT.get());
+    }
+}
+
+/// By the local APIC to itself: delivered with interrupts off, blocked until IRET, one kept.
+pub(crate) fn nmi() {
+    COUNT.set(0);
+    exception::hook(NMI, Some(nmi_handler));
+    send_nmi();
+    let _ = cpu::cpuid(0, 0);
+    fact("nmi.blocked-inside", INSIDE.get(), 1);
+    fact("nmi.delivered", COUNT.get(), 2);
+    send_nmi();
+    fact("nmi.again", COUNT.get(), 3);
+    exception::hook(NMI, None);
+}
