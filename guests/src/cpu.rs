@@ -31,24 +31,26 @@ impl<T: Copy> Racy<T> {
 }
 
 macro_rules! memory {
-    ($($read:ident $write:ident $t:ty),*) => { $(
-        /// Reads memory by one move.
+    ($($read:ident $write:ident $t:ty, $class:ident, $load:literal, $store:literal;)*) => { $(
+        /// Reads memory by one move, aligned or not.
         #[must_use]
         pub fn $read(address: u64) -> $t {
-            // SAFETY: memory is mapped one to one and has no other owner.
-            unsafe { core::ptr::with_exposed_provenance::<$t>(address as usize).read_volatile() }
+            let value: $t;
+            cpu_asm!($load, in(reg) address, v = out($class) value, options(nostack));
+            value
         }
-        /// Writes memory by one move.
+        /// Writes memory by one move, aligned or not.
         pub fn $write(address: u64, value: $t) {
-            // SAFETY: as for reading.
-            unsafe {
-                core::ptr::with_exposed_provenance_mut::<$t>(address as usize)
-                    .write_volatile(value);
-            }
+            cpu_asm!($store, in(reg) address, v = in($class) value, options(nostack));
         }
     )* };
 }
-memory!(read8 write8 u8, read16 write16 u16, read32 write32 u32, read64 write64 u64);
+memory! {
+    read8 write8 u8, reg_byte, "mov {v}, byte ptr [{0}]", "mov byte ptr [{0}], {v}";
+    read16 write16 u16, reg, "mov {v:x}, word ptr [{0}]", "mov word ptr [{0}], {v:x}";
+    read32 write32 u32, reg, "mov {v:e}, dword ptr [{0}]", "mov dword ptr [{0}], {v:e}";
+    read64 write64 u64, reg, "mov {v}, qword ptr [{0}]", "mov qword ptr [{0}], {v}";
+}
 
 /// IN, one byte.
 #[must_use]

@@ -27,15 +27,32 @@ fn remap_split(master: u8, slave: u8) {
     outb(SLAVE + 1, masks.1);
 }
 
-/// All masked but IRQ 0; the masks before.
-pub fn unmask_timer() -> (u8, u8) {
-    let before = (inb(MASTER + 1), inb(SLAVE + 1));
-    set_masks((0xfe, 0xff));
+/// What [`unmask_timer`] and [`mask_all`] changed.
+#[derive(Clone, Copy)]
+pub struct Masks(u8, u8);
+
+fn mask(master: u8) -> Masks {
+    let before = Masks(inb(MASTER + 1), inb(SLAVE + 1));
+    outb(MASTER + 1, master);
+    outb(SLAVE + 1, 0xff);
     before
 }
 
-/// Sets both masks.
-pub fn set_masks(masks: (u8, u8)) {
+/// All masked.
+#[must_use]
+pub fn mask_all() -> Masks {
+    mask(0xff)
+}
+
+/// All masked but IRQ 0, at 100 Hz.
+pub fn unmask_timer() -> Masks {
+    set_timer(11932);
+    mask(0xfe)
+}
+
+/// The masks as they were, and the BIOS's 18.2 Hz.
+pub fn restore(masks: Masks) {
+    set_timer(0);
     outb(MASTER + 1, masks.0);
     outb(SLAVE + 1, masks.1);
 }
@@ -53,7 +70,7 @@ pub fn timer_pending() -> bool {
 }
 
 /// Channel 0 as a rate generator of `divisor`; 0 is 65536, the BIOS's.
-pub fn set_timer(divisor: u16) {
+fn set_timer(divisor: u16) {
     outb(0x43, 0x34);
     outb(0x40, divisor as u8);
     outb(0x40, (divisor >> 8) as u8);

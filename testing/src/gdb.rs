@@ -39,21 +39,25 @@ impl Gdb {
     /// # Errors
     /// When gdb cannot be started.
     pub fn start() -> Result<Self> {
+        // One pipe for output and errors, or the order between them would be lost.
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "gdb", "-nx", "-q"])
+            .args(["--pdeathsig", "KILL", "sh", "-c", "exec gdb -nx -q 2>&1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .context("starting gdb (is it installed?)")?;
         let input = child.stdin.take().context("gdb has no input")?;
         let mut out = child.stdout.take().context("gdb has no output")?;
-        let mut err = child.stderr.take().context("gdb has no error output")?;
         let (to, output) = mpsc::channel();
-        let errors_to = to.clone();
-        // Each ends when gdb closes its end or the session is dropped.
-        thread::spawn(move || pump(|buf| out.read(buf), &to));
-        thread::spawn(move || pump(|buf| err.read(buf), &errors_to));
+        // It ends when gdb closes its end or the session is dropped.
+        thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = out.read(&mut buf) {
+                if to.send(buf[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
         let limit = Duration::from_secs(30);
         let mut gdb = Self { child, input, output, transcript: String::new(), serial: 0, limit };
         for line in [
@@ -146,14 +150,5 @@ impl Drop for Gdb {
         // Failures mean that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-fn pump(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>, to: &mpsc::Sender<Vec<u8>>) {
-    let mut buf = [0; 4096];
-    while let Ok(n @ 1..) = read(&mut buf) {
-        if to.send(buf[..n].to_vec()).is_err() {
-            return;
-        }
     }
 }

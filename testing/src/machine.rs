@@ -278,7 +278,7 @@ impl Machine {
 
     fn text(&self, name: &str) -> String {
         let bytes = fs::read(self.dir.path().join(name)).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+        let text = plain(&String::from_utf8_lossy(&bytes));
         if name != "errors" {
             return text;
         }
@@ -294,5 +294,24 @@ impl Drop for Machine {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// `text` without carriage returns and the sequences by which GRUB moves a terminal's cursor.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut parts = text.split("\x1b[");
+    out.extend(parts.next());
+    // A sequence ends with a letter.
+    out.extend(parts.filter_map(|part| part.split_once(char::is_alphabetic)).map(|(_, rest)| rest));
+    out.replace('\r', "")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn cursor_movements_vanish() {
+        assert_eq!(super::plain("\x1b[H\x1b[J\x1b[1;1Hone\r\ntwo\x1b[0m"), "one\ntwo");
+        assert_eq!(super::plain("one [H]"), "one [H]");
     }
 }

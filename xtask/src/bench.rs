@@ -56,13 +56,25 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         println!("{emulator}, {}, {}, {}", args.cpu, args.firmware, args.link);
         println!("{}", rows::HEAD);
     }
+    let mut failed = Vec::new();
     for (name, measure) in FIGURES {
         if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
             continue;
         }
-        for row in measure(args)? {
-            println!("{}", if args.json { row.json(args, &emulator) } else { row.text() });
+        match measure(args) {
+            Ok(rows) => {
+                for row in rows {
+                    println!("{}", if args.json { row.json(args, &emulator) } else { row.text() });
+                }
+            }
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                failed.push(*name);
+            }
         }
+    }
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join(", "));
     }
     Ok(())
 }

@@ -54,6 +54,24 @@ pub(crate) fn ram(console: &str) -> Result<u64> {
     (sum > 0).then_some(sum).context("the kernel named no System RAM")
 }
 
+/// The parts of `ranges` that no range of `without` covers, in ascending order; both ascend.
+pub(crate) fn missing(ranges: &[Range<u64>], without: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    for range in ranges {
+        let mut from = range.start;
+        for other in without.iter().filter(|o| o.start < range.end && o.end > range.start) {
+            if from < other.start {
+                left.push(from..other.start);
+            }
+            from = from.max(other.end);
+        }
+        if from < range.end {
+            left.push(from..range.end);
+        }
+    }
+    left
+}
+
 /// The lines of a test guest that must be the same with and without the VMM.
 pub(crate) fn values(console: &str) -> Vec<String> {
     console.lines().filter(|line| line.contains(": VALUE ")).map(str::to_owned).collect()
@@ -83,6 +101,14 @@ mod tests {
         assert_eq!(ram(CONSOLE).unwrap(), 0x9ec00 + 0x10_0000);
         assert_eq!(iomem(CONSOLE)[2], (0x20_0000..0x40_0000, "Reserved".to_owned()));
         assert!(ram("IOMEM nonsense").is_err());
+    }
+
+    #[test]
+    fn what_is_missing() {
+        let (ranges, others) = ([0..10, 20..30], [2..4, 25..26]);
+        assert_eq!(missing(&ranges, &others), [0..2, 4..10, 20..25, 26..30]);
+        assert!(missing(&ranges, &ranges).is_empty());
+        assert_eq!(missing(&ranges, &[0..6, 9..40]).first(), Some(&(6..9)));
     }
 
     #[test]

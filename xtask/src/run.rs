@@ -32,7 +32,7 @@ pub(crate) struct RunArgs {
     /// Further options for the VMM's command line, for example `wait`.
     #[arg(long, value_name = "OPTIONS")]
     vmm: Option<String>,
-    /// Further words for the command line of a Debian kernel.
+    /// Further words for the guest's command line.
     #[arg(long, value_name = "WORDS", default_value = "ramooflax.do=shell")]
     append: String,
     /// Print the guest's console and stop after this many seconds, instead of being interactive.

@@ -23,18 +23,18 @@ const LINK: &str = "link=uart:0x3f8,115200 log=uart:0x3e8";
 pub(crate) enum Guest {
     /// A Debian kernel by name; the words go onto its command line.
     Debian(&'static str, String),
-    /// A test guest of `guests/` by name.
-    Test(String),
+    /// A test guest of `guests/` by name; the words go onto its command line.
+    Test(String, String),
     /// A disk of the person's, unchanged by what runs.
     Disk(PathBuf),
 }
 
 impl Guest {
-    /// Finds a guest by name; `words` go onto the command line of a Linux.
+    /// Finds a guest by name; `words` go onto its command line.
     pub(crate) fn named(name: &str, words: &str) -> Self {
         match debian::names().find(|known| *known == name) {
             Some(known) => Self::Debian(known, words.to_owned()),
-            None => Self::Test(name.to_owned()),
+            None => Self::Test(name.to_owned(), words.to_owned()),
         }
     }
 }
@@ -88,9 +88,9 @@ impl Scene {
                      initrd /boot/initrd.img"
                 )
             }
-            Guest::Test(name) => {
+            Guest::Test(name, words) => {
                 files.push((build::test_guest(name)?, "guest".to_owned()));
-                "multiboot /boot/guest".to_owned()
+                format!("multiboot /boot/guest {words}")
             }
             Guest::Disk(file) => {
                 if !file.exists() {

@@ -89,6 +89,8 @@ pub struct Instruction {
     pub len: u8,
     /// The last segment override that counts in this mode.
     pub segment: Option<Segment>,
+    /// Address size in bytes: 2, 4 or 8.
+    pub address_size: u8,
     /// Operand size in bytes: 2, 4 or 8 (8 only where REX.W says so).
     pub operand_size: u8,
 }
@@ -100,6 +102,7 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
     let mut rest = bytes.get(..MAX_LEN.min(bytes.len()))?.iter().copied();
     let mut segment = None;
     let mut operand_override = false;
+    let mut address_override = false;
     let mut rex = 0;
     let first = loop {
         let byte = rest.next()?;
@@ -114,7 +117,8 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
             0x64 => segment = Some(Segment::Fs),
             0x65 => segment = Some(Segment::Gs),
             0x66 => operand_override = true,
-            0x67 | 0xf0 | 0xf2 | 0xf3 => {}
+            0x67 => address_override = true,
+            0xf0 | 0xf2 | 0xf3 => {}
             0x40..=0x4f if long => {
                 rex = byte;
                 continue;
@@ -143,8 +147,13 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
         (CodeSize::Bits16, _, false) | (CodeSize::Bits32 | CodeSize::Bits64, _, true) => 2,
         _ => 4,
     };
+    let address_size = match (code, address_override) {
+        (CodeSize::Bits64, false) => 8,
+        (CodeSize::Bits64, true) | (CodeSize::Bits32, false) | (CodeSize::Bits16, true) => 4,
+        (CodeSize::Bits32, true) | (CodeSize::Bits16, false) => 2,
+    };
     let len = if opcode == Opcode::Other { 0 } else { u8::try_from(used).ok()? };
-    Some(Instruction { opcode, len, segment, operand_size })
+    Some(Instruction { opcode, len, segment, address_size, operand_size })
 }
 
 fn two_bytes(rest: &mut impl Iterator<Item = u8>, rex: u8) -> Option<Opcode> {

@@ -39,6 +39,15 @@ fn operand_sizes() {
 }
 
 #[test]
+fn address_sizes() {
+    let size = |bytes: &[u8], code| decode(bytes, code).unwrap().address_size;
+    assert_eq!([size(&[0x6c], Bits16), size(&[0x6c], Bits32), size(&[0x6c], Bits64)], [2, 4, 8]);
+    assert_eq!(size(&[0xf3, 0x67, 0x6c], Bits16), 4);
+    assert_eq!(size(&[0x67, 0xf3, 0x6e], Bits32), 2);
+    assert_eq!(size(&[0x67, 0x6e], Bits64), 4);
+}
+
+#[test]
 fn debug_registers() {
     is(&[0x0f, 0x23, 0xf8], Bits32, Opcode::MovDr { register: 7, gpr: 0 }, 3);
     is(&[0x41, 0x0f, 0x21, 0xf1], Bits64, Opcode::MovDr { register: 6, gpr: 9 }, 4);

@@ -127,15 +127,19 @@ pub(crate) fn insert<H: Host>(machine: &Machine<H>) {
     }
 }
 
+/// Whether a software breakpoint of ours is in memory at RIP.
+fn breakpoint_here<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu) -> bool {
+    let here = code_address(vcpu, vcpu.system(System::Rip));
+    machine.console.as_ref().is_some_and(|it| it.lock().debugger.inserted_at(here))
+}
+
 /// ICEBP: a software breakpoint of ours, or the guest's own.
 pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
-    let rip = vcpu.system(System::Rip);
-    let here = code_address(vcpu, rip);
-    let ours = machine.console.as_ref().is_some_and(|it| it.lock().debugger.software_at(here));
-    if ours {
+    if breakpoint_here(machine, vcpu) {
         stop(machine, cpu, vcpu, Stop::Software);
     } else {
         // #DB with RIP behind the instruction and nothing new in DR6 (APM 3, INT1).
+        let rip = vcpu.system(System::Rip);
         retire(cpu, vcpu, rip.wrapping_add(1));
         vcpu.inject(Event::Exception(vector::DB, None));
     }
@@ -152,6 +156,11 @@ pub(crate) fn exception<H: Host>(
 ) {
     if number == vector::DB {
         debug_exception(machine, cpu, vcpu);
+        return;
+    }
+    if number == vector::UD && breakpoint_here(machine, vcpu) {
+        // A CPU that does not know ICEBP.
+        stop(machine, cpu, vcpu, Stop::Software);
         return;
     }
     if vcpu.queued().is_some() {

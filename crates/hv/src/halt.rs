@@ -26,6 +26,7 @@ pub(crate) fn mwait<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
 }
 
 /// Wait a little for what wakes a halted guest: an interrupt, an NMI, the analyst.
+#[inline(never)]
 pub(crate) fn wait<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     if debug::poll(machine, cpu, vcpu) {
         return;

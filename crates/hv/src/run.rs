@@ -32,6 +32,7 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
             cpuid::emulate(&machine.host, vcpu);
             skip_cpuid(machine, cpu, vcpu);
         }
+        // The rest is kept out of line, so that the loop itself stays in registers.
         Exit::Interrupt => interrupt(machine, cpu, vcpu),
         other => dispatch(machine, cpu, vcpu, other),
     }
@@ -41,7 +42,7 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
 }
 
 /// A physical interrupt is pending and the guest could take it: the tick, then the interrupt.
-#[inline]
+#[inline(never)]
 fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     if debug::poll(machine, cpu, vcpu) {
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
@@ -52,6 +53,7 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
     }
 }
 
+#[inline(never)]
 fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, exit: Exit) {
     match exit {
         Exit::PortIo(io) => ports::access(machine, cpu, vcpu, io),

@@ -1,6 +1,7 @@
 //! INS and OUTS on a watched port, element by element (APM 3, INS and OUTS).
 use crate::instruction::{decode, fault, retire};
 use crate::{Cpu, Host, Machine, ports};
+use emu::Instruction;
 use paging::walk::{Access, Translation, WalkError};
 use vcpu::{Gpr, PortIo, Seg, System, Vcpu};
 use x86defs::{cr, rflags, segment, vector};
@@ -13,9 +14,14 @@ pub(crate) fn access<H: Host>(
     machine: &Machine<H>,
     cpu: &mut Cpu,
     vcpu: &mut dyn Vcpu,
-    io: PortIo,
+    mut io: PortIo,
 ) {
-    let segment = if io.input { Seg::Es } else { override_of(machine, vcpu) };
+    let found = decode(machine, vcpu);
+    if io.address_size == 0 {
+        // QEMU's TCG leaves the bits of EXITINFO1 clear.
+        io.address_size = found.map_or(8, |found| found.address_size);
+    }
+    let segment = if io.input { Seg::Es } else { override_of(found) };
     for _ in 0..BATCH {
         let count = vcpu.gpr(Gpr::Rcx) & mask(io);
         if io.repeat && count == 0 {
@@ -35,8 +41,8 @@ pub(crate) fn access<H: Host>(
     }
 }
 
-fn override_of<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu) -> Seg {
-    match decode(machine, vcpu).and_then(|found| found.segment) {
+fn override_of(found: Option<Instruction>) -> Seg {
+    match found.and_then(|found| found.segment) {
         Some(emu::Segment::Es) => Seg::Es,
         Some(emu::Segment::Cs) => Seg::Cs,
         Some(emu::Segment::Ss) => Seg::Ss,

@@ -6,8 +6,10 @@ use paging::table::TableMemory;
 
 /// The guest's RAM. Every access is bounded by the spans setup found.
 pub(crate) struct Ram {
-    /// The span most accesses fall into.
-    main: Span,
+    /// The span most accesses fall into: its base, and its length less a page, so that one comparison
+    /// tells for anything up to a page long that it lies inside.
+    main: u64,
+    main_len: u64,
     spans: [Span; MAX_RAM_SPANS],
     len: usize,
 }
@@ -17,7 +19,7 @@ impl Ram {
         let len = (handover.ram_len as usize).min(MAX_RAM_SPANS);
         let spans = handover.ram;
         let main = spans.iter().take(len).copied().max_by_key(|span| span.len).unwrap_or_default();
-        Self { main, spans, len }
+        Self { main: main.base, main_len: main.len.saturating_sub(4096), spans, len }
     }
 
     /// First byte behind all RAM.
@@ -27,8 +29,7 @@ impl Ram {
 
     #[inline(always)]
     fn has(&self, gpa: u64, len: u64) -> bool {
-        // Within a page both ends are in one span; spans are whole pages but for the firmware's odd ends.
-        self.main.contains(gpa, len) || self.elsewhere(gpa, len)
+        len <= 4096 && gpa.wrapping_sub(self.main) < self.main_len || self.elsewhere(gpa, len)
     }
 
     #[cold]

@@ -44,6 +44,9 @@ pub struct Svm {
     software: bool,
     debug_exception: bool,
     everything: bool,
+    /// QEMU's TCG before 9.1 does not know ICEBP and raises #UD for its opcode. On a real CPU the guest's own
+    /// #UD exits as well while a software breakpoint is set, and is delivered unchanged.
+    ud_for_tcg: bool,
 }
 
 /// Always on, as the CPU forces it or the VMM must (DESIGN, "Nothing in the way").
@@ -71,7 +74,15 @@ impl Svm {
         switch::vmsave(parts.host_vmcb_hpa);
         let (io_map_hpa, msr_map_hpa) = (parts.io_map_hpa, parts.msr_map_hpa);
         let nested_root = parts.nested_root;
-        let mut this = Self { gprs: [0; 16], parts, flush: true, software: false, debug_exception: false, everything: false };
+        let mut this = Self {
+            gprs: [0; 16],
+            parts,
+            flush: true,
+            software: false,
+            debug_exception: false,
+            everything: false,
+            ud_for_tcg: false,
+        };
         let Vmcb { control, save } = this.vmcb_mut();
         control.intercept1 = ALWAYS1;
         control.intercept2 = ALWAYS2;
@@ -108,7 +119,8 @@ impl Svm {
 
     fn set_exceptions(&mut self) {
         let debug = u32::from(self.debug_exception) << vector::DB;
-        let all = if self.everything { u32::MAX } else { debug };
+        let invalid = u32::from(self.ud_for_tcg) << vector::UD;
+        let all = if self.everything { u32::MAX } else { debug | invalid };
         self.vmcb_mut().control.intercept_exceptions = all;
     }
 
@@ -156,7 +168,7 @@ impl Vcpu for Svm {
         self.flush = true;
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(&mut self) -> Exit {
         let flush = match (core::mem::take(&mut self.flush), self.parts.capabilities.flush_by_asid)
         {
@@ -281,7 +293,11 @@ impl Vcpu for Svm {
     fn intercept(&mut self, what: Intercept, on: bool) {
         match what {
             Intercept::Mwait => self.bit2(i2::MONITOR | i2::MWAIT, on),
-            Intercept::Icebp => self.bit2(i2::ICEBP, on),
+            Intercept::Icebp => {
+                self.bit2(i2::ICEBP, on);
+                self.ud_for_tcg = on;
+                self.set_exceptions();
+            }
             Intercept::Iret => self.bit1(i1::IRET, on),
             Intercept::DebugRegisters => {
                 let all = if on { u16::MAX } else { 0 };

@@ -13,7 +13,7 @@ pub struct PortIo {
     pub string: bool,
     /// With a REP prefix.
     pub repeat: bool,
-    /// Address size in bytes of a string instruction: 2, 4 or 8.
+    /// Address size in bytes of a string instruction: 2, 4 or 8; 0 if the CPU does not tell.
     pub address_size: u8,
     /// Address of the next instruction.
     pub next_rip: u64,

@@ -21,7 +21,7 @@ fn tick(_: &mut Frame) {
 fn main() {
     exception::hook(IRQ0, Some(tick));
     pic::remap(IRQ0 as u8);
-    pic::unmask_timer();
+    let _ = pic::unmask_timer();
     let halt = start::has_word("hlt");
     let routine = if halt { exits_halt() } else { exits_loop() };
     report::line(format_args!("loop {routine:x}"));

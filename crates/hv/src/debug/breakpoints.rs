@@ -71,6 +71,11 @@ impl Debugger {
         self.software.iter().flatten().any(|it| it.gva == gva)
     }
 
+    /// Whether one is in memory at `gva` now.
+    pub(super) fn inserted_at(&self, gva: u64) -> bool {
+        self.software.iter().flatten().any(|it| it.gva == gva && it.inserted)
+    }
+
     /// Put every breakpoint into memory.
     pub(super) fn insert_software<H: Host>(&mut self, host: &H) {
         for it in self.software.iter_mut().flatten() {

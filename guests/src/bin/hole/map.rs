@@ -57,14 +57,16 @@ pub(crate) fn agreement(map: &Map) {
 /// emulator, to test this guest itself.
 pub(crate) fn find(map: &Map) -> Option<Hole> {
     const ALIGN: u64 = 2 * MIB;
+    // More than the tables that firmware keeps at the top of RAM.
+    const LEAST: u64 = 256 << 10;
     if let Some(base) = start::number("hole=") {
         return Some(Hole { base, size: ALIGN, ram_above: true });
     }
     let r = map.ranges().iter().find(|r| {
         let after_ram = map.ranges().iter().any(|u| u.kind == 1 && u.base + u.size == r.base);
-        r.kind != 1 && r.base < 1 << 32 && r.base % ALIGN == 0 && after_ram && r.size >= ALIGN
+        r.kind != 1 && r.base < 1 << 32 && r.base % ALIGN == 0 && after_ram && r.size >= LEAST
     })?;
-    let size = r.size / ALIGN * ALIGN;
+    let size = r.size & !0xfff;
     let end = r.base + size;
     let ram_above = map.ranges().iter().any(|u| u.kind == 1 && u.base == end);
     Some(Hole { base: r.base, size, ram_above })

@@ -98,9 +98,9 @@ pub(crate) fn all(hole: Hole) {
     fact("hole.outsb", cpu::inb(SCRATCH), 0xff);
 }
 
-/// A fill of a mebibyte comes to its end.
+/// A fill of nearly all of it comes to its end.
 pub(crate) fn long_fill(hole: Hole) {
     let from = cpu::rdtsc();
-    fact("hole.long-fill", stos(hole.base + 0x10_0000 - 0x8000, 1 << 20, 0xa5), 0);
+    fact("hole.long-fill", stos(hole.base + 0x1000, hole.size - 0x2000, 0xa5), 0);
     report::info(format_args!("hole.long-fill ticks {}", cpu::rdtsc() - from));
 }

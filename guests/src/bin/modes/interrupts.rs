@@ -22,7 +22,7 @@ fn with_timer(body: impl FnOnce()) {
     let masks = pic::unmask_timer();
     body();
     cpu_asm!("cli");
-    pic::set_masks(masks);
+    pic::restore(masks);
     pic::remap_bios();
     exception::hook(IRQ0, None);
 }

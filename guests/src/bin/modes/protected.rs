@@ -2,8 +2,8 @@
 
 use crate::real::compare_steps;
 use guests::cpu::{self, Racy};
-use guests::low;
 use guests::report::{fact, info};
+use guests::{low, pic};
 
 guests::labels!(
     pm_exceptions,
@@ -220,7 +220,10 @@ fn user() {
     }
     low::set_arg(0, u32::from(sysenter));
     low::set_arg(1, u32::from(syscall));
+    // SYSRET of legacy modes sets IF (AMD APM 3, SYSRET).
+    let masks = pic::mask_all();
     low::protected(pm_user());
+    pic::restore(masks);
     cpu::wrmsr(EFER, efer);
     gate(0x43, INTERRUPT_GATE);
     logged("pm.user-int", 0, (0x43, 0, pm_user_int()));

@@ -76,7 +76,7 @@ fn timer() {
     low::real(real_hlt());
     fact("real.hlt-ticks", low::result(0), 4);
     low::with_vectors(&[8], || low::real(real_shadow()));
-    pic::set_masks(masks);
+    pic::restore(masks);
     fact("real.shadow-counts", [0, 1, 2].map(low::result), [1, 1, 2]);
     let at = [real_shadow_cpuid(), real_shadow_hlt(), real_shadow_popf()];
     for (n, name) in ["sti-cpuid", "sti-hlt", "popf"].into_iter().enumerate() {

@@ -214,7 +214,7 @@ pub(crate) fn instructions() {
                 inout("rax") watch => _, in("ecx") 0, in("edx") 0);
         });
         cpu_asm!("cli");
-        pic::set_masks(masks);
+        pic::restore(masks);
         pic::remap_bios();
         exception::hook(0x20, None);
         value("monitor-mwait", format_args!("{}", Outcome(fault.map_or(Ok(None), Err))));
