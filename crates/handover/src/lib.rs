@@ -7,7 +7,7 @@
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c02;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c03;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every
@@ -135,6 +135,9 @@ pub struct HandOver {
     pub reset: Reset,
     /// PM1a control port of the FADT; 0 = none.
     pub pm1a_cnt: u16,
+    /// Guest memory that still holds the loader and the image it loaded: the resident zeroes it
+    /// before the guest runs.
+    pub wipe: [Span; 2],
     /// Number of valid entries in `ram`.
     pub ram_len: u32,
     /// The guest's memory that is RAM: usable, ACPI and NVS ranges without the hole, and all of the

@@ -21,6 +21,10 @@ pub trait Host: PhysRead {
     fn port_in(&self, port: u16) -> u8;
     /// OUT port, AL.
     fn port_out(&self, port: u16, value: u8);
+    /// Read a register of this CPU's local APIC (APM 2, 16.3.1), in xAPIC mode.
+    fn apic_read(&self, register: u16) -> u32;
+    /// Write a register of this CPU's local APIC, in xAPIC mode.
+    fn apic_write(&self, register: u16, value: u32);
     /// WBINVD.
     fn write_back_caches(&self);
     /// Reset the machine by the means it offers. Returns if none worked.

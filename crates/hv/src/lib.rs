@@ -17,6 +17,7 @@
     )
 )]
 
+mod apic;
 mod cpu;
 mod cpuid;
 mod debug;

@@ -35,6 +35,8 @@ pub struct Machine<H: Host> {
     pub host: H,
     /// The command line, parsed.
     pub options: Options,
+    /// CPUs in the machine, this one included.
+    pub cpus: u32,
     pub(crate) console: Option<Mutex<Console<H::Link>>>,
     pub(crate) devices: Mutex<Devices>,
     pub(crate) nested: Mutex<Nested<H::Tables>>,
@@ -47,6 +49,7 @@ impl<H: Host> Machine<H> {
     pub fn new(
         host: H,
         options: Options,
+        cpus: u32,
         line: Option<H::Link>,
         buffers: Buffers,
         nested: Nested<H::Tables>,
@@ -59,6 +62,7 @@ impl<H: Host> Machine<H> {
         Self {
             host,
             options,
+            cpus,
             console,
             devices: Mutex::new(Devices::default()),
             nested: Mutex::new(nested),

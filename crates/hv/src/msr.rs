@@ -1,6 +1,6 @@
 //! The MSRs the VMM shadows or conceals; all others are the CPU's own.
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
-use crate::{Cpu, Host, Machine};
+use crate::{Cpu, Host, Machine, apic};
 use emu::Opcode;
 use vcpu::{Gpr, System, Vcpu};
 use x86defs::{cr, msr};
@@ -48,7 +48,10 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     let done = match register {
         msr::EFER => write_efer(machine, vcpu, value),
         _ if CONCEALED.contains(&register) => false,
-        _ => machine.host.write_msr(register, value),
+        _ => match apic::write_msr(machine, vcpu, register, value) {
+            Some(done) => done,
+            None => machine.host.write_msr(register, value),
+        },
     };
     if done {
         skip(machine, cpu, vcpu, Opcode::Wrmsr);

@@ -6,6 +6,7 @@ use crate::{Cpu, Host, Machine, debug, step};
 use handover::Span;
 use paging::table::{
     self, ADDR, MapError, NX, PRESENT, PageSize, TableMemory, USER, WRITE, leaf, map, pde_address,
+    split_to_4k,
 };
 use vcpu::{NestedFault, Vcpu};
 
@@ -20,6 +21,19 @@ enum Outcome {
     Again,
     /// A scratch page stands in for the hole: step, then close it.
     Opened,
+    /// A scratch page stands in for the local APIC's: the same, and the value goes to the register.
+    Apic(u64),
+}
+
+/// The local APIC's page, watched.
+#[derive(Clone, Copy, Debug)]
+struct Apic {
+    base: u64,
+    /// Address of its entry, and the entry without the right to write.
+    at: u64,
+    entry: u64,
+    /// Where the access under way writes.
+    writes: Option<u64>,
 }
 
 /// The nested tables.
@@ -31,6 +45,7 @@ pub struct Nested<T> {
     ff_page: u64,
     scratch: u64,
     open: bool,
+    apic: Option<Apic>,
     first_pde: u64,
     a20_on: u64,
     a20_off: u64,
@@ -71,6 +86,7 @@ impl<T: TableMemory> Nested<T> {
             ff_page,
             scratch,
             open,
+            apic: None,
             first_pde,
             a20_on,
             a20_off,
@@ -115,6 +131,14 @@ impl<T: TableMemory> Nested<T> {
             self.open = true;
             return Ok(Outcome::Opened);
         }
+        let page = fault.gpa & !(PAGE.wrapping_sub(1));
+        if fault.write
+            && let Some(apic) = self.apic.as_mut().filter(|apic| apic.base == page)
+        {
+            apic.writes = Some(fault.gpa);
+            self.tables.write(apic.at, self.scratch | PRESENT | WRITE | USER);
+            return Ok(Outcome::Apic(fault.gpa));
+        }
         let base = fault.gpa & !(MIB2.wrapping_sub(1));
         if fault.present || base < self.identity_end {
             return Err(MapError::Overlap);
@@ -128,6 +152,31 @@ impl<T: TableMemory> Nested<T> {
             other => other?,
         }
         Ok(Outcome::Again)
+    }
+
+    /// Watch writes to the local APIC's page at `base`, and to no other page any more.
+    pub(crate) fn protect_apic(&mut self, base: u64) -> Result<(), MapError> {
+        if let Some(old) = self.apic.take() {
+            self.tables.write(old.at, old.entry | WRITE);
+        }
+        let at = split_to_4k(&mut self.tables, self.root, base)?;
+        let entry = self.tables.read(at) & !WRITE;
+        self.tables.write(at, entry);
+        self.apic = Some(Apic { base, at, entry, writes: None });
+        Ok(())
+    }
+
+    /// Let the scratch page show `value` in the register at `gpa`, for an instruction that reads it too.
+    fn show(&mut self, gpa: u64, value: u32) {
+        let word = self.scratch | gpa & 0xff8;
+        self.tables.write(word, u64::from(value).wrapping_shl((gpa as u32 & 4).wrapping_mul(8)));
+    }
+
+    /// The write to the APIC that a completed step made: guest-physical address and value.
+    pub(crate) fn apic_written(&mut self) -> Option<(u64, u32)> {
+        let gpa = self.apic.as_mut()?.writes?;
+        let word = self.tables.read(self.scratch | gpa & 0xff8);
+        Some((gpa, word.wrapping_shr((gpa as u32 & 4).wrapping_mul(8)) as u32))
     }
 
     /// Forget what was mapped on first touch, above the identity map, and take its tables back.
@@ -161,6 +210,12 @@ impl<T: TableMemory> Nested<T> {
 
     /// The hole shows FFh again everywhere. Returns whether anything changed.
     pub(crate) fn close(&mut self) -> bool {
+        if let Some(apic) = &mut self.apic
+            && apic.writes.take().is_some()
+        {
+            self.tables.write(apic.at, apic.entry);
+            self.open = true;
+        }
         if !core::mem::take(&mut self.open) {
             return false;
         }
@@ -194,6 +249,11 @@ pub(crate) fn fault<H: Host>(
     vcpu.flush();
     match outcome {
         Ok(Outcome::Again) => {}
+        Ok(Outcome::Apic(gpa)) => {
+            let value = machine.host.apic_read((gpa & 0xff0) as u16);
+            machine.nested.lock().show(gpa, value);
+            step::open_hole(machine, cpu, vcpu);
+        }
         Ok(Outcome::Opened) => step::open_hole(machine, cpu, vcpu),
         Err(error) => {
             machine.log(format_args!("{fault:x?} cannot be mapped: {error:?}; frozen"));

@@ -5,7 +5,7 @@
 //! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
 //! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
 use crate::instruction::{code_size, decode};
-use crate::{Cpu, Host, Machine, debug};
+use crate::{Cpu, Host, Machine, apic, debug};
 use emu::{CodeSize, Instruction, Opcode};
 use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
 use x86defs::{cr, dr, rflags, segment, vector};
@@ -141,7 +141,13 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     vcpu.hold_interrupts(false);
     match step.how {
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
-        How::Trap { tf, dr6, instruction } => complete(machine, vcpu, tf, dr6, instruction),
+        How::Trap { tf, dr6, instruction } => {
+            complete(machine, vcpu, tf, dr6, instruction);
+            let written = machine.nested.lock().apic_written();
+            if let Some((gpa, value)) = written {
+                apic::write(machine, gpa, value);
+            }
+        }
     }
     if machine.nested.lock().close() {
         vcpu.flush();

@@ -1,6 +1,7 @@
 //! One CPU's block: its descriptor tables, its stacks, its vCPU.
 use crate::carve::{Carve, Exhausted};
 use crate::descriptors::{Descriptors, Stacks, Tables};
+use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicBool;
 use svm::{IoMap, MsrMap, Parts, Refusal, Svm};
@@ -25,6 +26,17 @@ pub(crate) enum Failure {
     Exhausted,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Exhausted => f.write_str(
+                "the memory setup gave is too small: use a loader and an image of the same build",
+            ),
+        }
+    }
+}
+
 impl From<Exhausted> for Failure {
     fn from(_: Exhausted) -> Self {
         Self::Exhausted
@@ -37,15 +49,15 @@ const IST_STACK: u64 = 4 << 10;
 /// Set up this CPU. Gives its vCPU, its stack's top and what GS points to.
 pub(crate) fn set_up(
     carve: &mut Carve,
-    tables: &'static Tables,
+    tables: &Tables,
     nested_root: u64,
 ) -> Result<(Svm, u64, &'static mut Local), Failure> {
-    let mut stack = |len| {
-        carve.bytes(len, 4096).map(|hpa| carve.pointer(hpa) as u64 + len)
-    };
-    let stacks = Stacks { nmi: stack(IST_STACK)?, fault: stack(IST_STACK)?, check: stack(IST_STACK)? };
+    let mut stack = |len| carve.bytes(len, 4096).map(|hpa| carve.pointer(hpa) as u64 + len);
+    let stacks =
+        Stacks { nmi: stack(IST_STACK)?, fault: stack(IST_STACK)?, check: stack(IST_STACK)? };
     let top = stack(STACK)?;
-    let local = carve.put(Local { nmi: AtomicBool::new(false), own: ptr::null(), machine: ptr::null() })?;
+    let local =
+        carve.put(Local { nmi: AtomicBool::new(false), own: ptr::null(), machine: ptr::null() })?;
     let descriptors = carve.put(Descriptors::new())?;
     let local_at: *mut Local = local;
     local.own = local_at;

@@ -71,7 +71,14 @@ impl Tables {
         let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
         let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 16;
         for (n, gate) in self.main.iter_mut().enumerate() {
-            *gate = Gate::interrupt(exception(n), match n { 8 => 2, 18 => 3, _ => 0 });
+            *gate = Gate::interrupt(
+                exception(n),
+                match n {
+                    8 => 2,
+                    18 => 3,
+                    _ => 0,
+                },
+            );
         }
         for (n, gate) in self.window.iter_mut().enumerate() {
             *gate = Gate::interrupt(window(n), 0);
@@ -80,10 +87,14 @@ impl Tables {
             gates[2] = Gate::interrupt(nmi_stub as *const () as u64, 1);
             gates[18] = Gate::interrupt(exception(18), 3);
         }
-        self.main_pointer =
-            Pointer { limit: size_of::<[Gate; 32]>() as u16 - 1, base: &raw const self.main as u64 };
-        self.window_pointer =
-            Pointer { limit: size_of::<[Gate; 256]>() as u16 - 1, base: &raw const self.window as u64 };
+        self.main_pointer = Pointer {
+            limit: size_of::<[Gate; 32]>() as u16 - 1,
+            base: &raw const self.main as u64,
+        };
+        self.window_pointer = Pointer {
+            limit: size_of::<[Gate; 256]>() as u16 - 1,
+            base: &raw const self.window as u64,
+        };
     }
 
     pub(crate) fn main_idtr(&self) -> *const c_void {
@@ -124,7 +135,8 @@ impl Descriptors {
         let data: u64 = 0x00cf_9300_0000_ffff;
         let busy_later = 0x0000_8900_0000_0067 | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56;
         self.gdt = [0, code, data, busy_later, tss >> 32];
-        let pointer = Pointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: &raw const self.gdt as u64 };
+        let pointer =
+            Pointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: &raw const self.gdt as u64 };
         // SAFETY: the tables are complete and permanent by contract; the code segment is flat 64-bit as
         // the one in use.
         unsafe {

@@ -15,11 +15,21 @@ unsafe extern "C" {
 pub(crate) struct Pc {
     pub(crate) ram: Ram,
     pub(crate) reset: Reset,
+    /// This CPU's local APIC, mapped where there is more than one CPU.
+    pub(crate) apic: Option<*mut u32>,
 }
 
 fn ports() -> CpuPorts {
     // SAFETY: the VMM runs at CPL 0; it forwards the guest's own accesses and resets the machine.
     unsafe { CpuPorts::new() }
+}
+
+/// RDMSR of one that every CPU has; 0 otherwise.
+pub(crate) fn rdmsr(msr: u32) -> u64 {
+    let mut value = 0;
+    // SAFETY: reading an MSR changes no memory; #GP is caught.
+    unsafe { msr_read(msr, &mut value) };
+    value
 }
 
 impl PhysRead for Pc {
@@ -64,6 +74,20 @@ impl hv::Host for Pc {
 
     fn port_out(&self, port: u16, value: u8) {
         ports().write(port, value);
+    }
+
+    fn apic_read(&self, register: u16) -> u32 {
+        self.apic.map_or(0, |apic| {
+            // SAFETY: the page is mapped for the machine's life; registers are aligned words.
+            unsafe { apic.byte_add(usize::from(register & 0xff0)).read_volatile() }
+        })
+    }
+
+    fn apic_write(&self, register: u16, value: u32) {
+        if let Some(apic) = self.apic {
+            // SAFETY: as above; the value is the guest's own, filtered.
+            unsafe { apic.byte_add(usize::from(register & 0xff0)).write_volatile(value) };
+        }
     }
 
     fn write_back_caches(&self) {

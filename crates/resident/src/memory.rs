@@ -37,12 +37,22 @@ impl Ram {
         self.spans.iter().take(self.len).any(|span| span.contains(gpa, len))
     }
 
+    /// Zero a range, as far as it is RAM.
+    pub(crate) fn wipe(&self, span: Span) {
+        for page in (span.base..span.end()).step_by(4096) {
+            let len = (span.end() - page).min(4096) as usize;
+            self.write(page, &[0; 4096][..len]);
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn read_u64(&self, gpa: u64) -> Option<u64> {
         self.has(gpa, 8).then(|| {
             let value: u64;
             // SAFETY: RAM of the guest, mapped at its own address; never the VMM's.
-            unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) gpa, options(nostack, readonly)) };
+            unsafe {
+                asm!("mov {}, [{}]", out(reg) value, in(reg) gpa, options(nostack, readonly))
+            };
             value
         })
     }

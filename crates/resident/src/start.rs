@@ -3,13 +3,15 @@ use crate::carve::Carve;
 use crate::cpu::{self, Failure, Local};
 use crate::descriptors::Tables as Idts;
 use crate::fault::freeze;
-use crate::host::Pc;
+use crate::host::{Pc, rdmsr};
 use crate::memory::{Ram, Tables};
-use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
+use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES, VMM_BASE};
 use hv::{Buffers, Cpu, Log, Machine, Nested};
 use link::{CpuPorts, uart::Uart};
+use paging::table::{self, PageSize};
 use svm::Svm;
 use vcpu::{Gpr, Seg, Segment, System, Vcpu};
+use x86defs::msr;
 use x86defs::segment::{CODE16, DATA16};
 
 /// The machine on this hardware.
@@ -18,7 +20,7 @@ pub(crate) type Real = Machine<Pc>;
 const _: () = assert!(Tables::BYTES < SHARED_BYTES && PER_CPU_BYTES >= 60 << 10);
 
 unsafe extern "C" {
-    fn run_on_stack(argument: *mut Guest, stack: u64, run: extern "C" fn(&'static mut Guest) -> !) -> !;
+    fn run_on_stack(argument: *mut (), stack: u64, run: extern "C" fn(*mut ()) -> !) -> !;
 }
 
 /// The first CPU's share.
@@ -40,10 +42,11 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
     };
     match prepare(handover, uart(handover.options.link), uart(handover.options.log)) {
         // SAFETY: the stack is this CPU's own, mapped, and `guest` lives in the hole.
-        Ok((guest, stack)) => unsafe { run_on_stack(guest, stack, enter) },
+        Ok((guest, stack)) => unsafe { run_on_stack((&raw mut *guest).cast(), stack, enter) },
         Err(failure) => {
             if let Some(mirror) = uart(handover.options.log).or(uart(handover.options.link)) {
-                Log::new(&mut [], Some(mirror)).line(format_args!("Ramooflax cannot start: {failure:?}"));
+                Log::new(&mut [], Some(mirror))
+                    .line(format_args!("Ramooflax cannot start: {failure}"));
             }
             freeze()
         }
@@ -51,7 +54,7 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
 }
 
 fn prepare(
-    handover: &'static HandOver,
+    handover: &HandOver,
     line: Option<Uart<CpuPorts>>,
     mirror: Option<Uart<CpuPorts>>,
 ) -> Result<(&'static mut Guest, u64), Failure> {
@@ -61,22 +64,33 @@ fn prepare(
     idts.fill();
     let pages = carve.bytes(Tables::BYTES, 4096)?;
     // SAFETY: the pages were carved for this; setup built all tables in the hole.
-    let tables = unsafe { Tables::new(handover.hole, pages) };
+    let mut tables = unsafe { Tables::new(handover.hole, pages) };
+    let apic = if handover.cpus > 1 { map_apic(&mut tables, handover.host_cr3) } else { None };
     let ram = Ram::new(handover);
     let identity_end = ram.end().max(4 << 30).next_multiple_of(2 << 20);
-    let nested = Nested::new(tables, handover.npt_root, handover.hole, handover.ff_page, identity_end)
-        .map_err(|_| Failure::Exhausted)?;
+    let nested =
+        Nested::new(tables, handover.npt_root, handover.hole, handover.ff_page, identity_end)
+            .map_err(|_| Failure::Exhausted)?;
     let root = nested.root();
     let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
     let ring = carve.put([0; 16 << 10])?;
     let buffers = Buffers { frame: carve.put([0; _])?, scratch: carve.put([0; _])? };
-    let host = Pc { ram, reset: handover.reset };
+    let host = Pc { ram, reset: handover.reset, apic };
     let log = Log::new(ring, mirror);
-    let machine = carve.put(Machine::new(host, handover.options, line, buffers, nested, log))?;
+    let machine = carve.put(Machine::new(
+        host,
+        handover.options,
+        handover.cpus,
+        line,
+        buffers,
+        nested,
+        log,
+    ))?;
     let machine: &'static Real = machine;
     let machine_at: *const Real = machine;
     let Local { machine: place, .. } = local;
     *place = machine_at.cast();
+    handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
     real_mode(&mut vcpu, handover);
     machine.log(format_args!(
         "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",
@@ -89,6 +103,21 @@ fn prepare(
     Ok((carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?, stack))
 }
 
+/// The local APIC's page in the VMM's own tables, above the hole. `None` in x2APIC mode, or without memory.
+fn map_apic(tables: &mut Tables, root: u64) -> Option<*mut u32> {
+    const WINDOW: u64 = VMM_BASE + (1 << 30);
+    const ENABLED: u64 = 1 << 11;
+    const X2APIC: u64 = 1 << 10;
+    let base = rdmsr(msr::APIC_BASE);
+    if base & (ENABLED | X2APIC) != ENABLED {
+        return None;
+    }
+    let flags = table::WRITE | table::PCD | table::PWT | table::NX;
+    let page = base & 0x000f_ffff_ffff_f000;
+    table::map(tables, root, WINDOW, page, 4096, flags, PageSize::Size4K).ok()?;
+    Some(WINDOW as *mut u32)
+}
+
 /// The state the BIOS boot path asks for.
 fn real_mode(vcpu: &mut dyn Vcpu, handover: &HandOver) {
     let start = handover.start;
@@ -99,7 +128,8 @@ fn real_mode(vcpu: &mut dyn Vcpu, handover: &HandOver) {
     vcpu.set_gpr(Gpr::Rdx, u64::from(start.dl));
 }
 
-extern "C" fn enter(guest: &'static mut Guest) -> ! {
-    let Guest { machine, cpu, vcpu } = guest;
+extern "C" fn enter(guest: *mut ()) -> ! {
+    // SAFETY: `resident_start` passes the `Guest` it got, and its stack is left for good.
+    let Guest { machine, cpu, vcpu } = unsafe { &mut *guest.cast::<Guest>() };
     hv::run(machine, cpu, vcpu)
 }

@@ -102,6 +102,7 @@ pub fn start(
         start,
         reset: firmware.reset,
         pm1a_cnt: firmware.pm1a_cnt,
+        wipe: memory.occupied(),
         ram_len,
         ram,
     };
