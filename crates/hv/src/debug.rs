@@ -6,13 +6,13 @@ mod target;
 pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::mov_dr;
 
-use crate::instruction::{code_address, retire};
+use crate::instruction::{code_address, fault, retire};
 use crate::{Cpu, Host, Machine, step};
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
 use vcpu::{Event, Intercept, System, Vcpu};
-use x86defs::{cr, dr, vector};
+use x86defs::{dr, vector};
 
 /// Reads of an idle line before a packet that began is left to the next tick: about 2 ms on real
 /// hardware, two bytes at 9,600 baud. Without it a 16-byte FIFO overruns between ticks.
@@ -175,10 +175,12 @@ pub(crate) fn exception<H: Host>(
     if number == vector::PF {
         vcpu.set_system(System::Cr2, address);
     }
-    let protected = vcpu.system(System::Cr0) & cr::CR0_PE != 0;
-    let error = (protected && vector::has_error_code(number)).then_some(error);
-    vcpu.inject(Event::Exception(number, error));
+    fault(vcpu, number, error);
     step::raised(machine, cpu, vcpu);
+    if number == vector::AC {
+        // It may come again at once and for ever: the tick does not, so look at the line here.
+        poll(machine, cpu, vcpu);
+    }
 }
 
 fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {

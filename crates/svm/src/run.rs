@@ -42,7 +42,6 @@ pub struct Svm {
     parts: Parts,
     flush: bool,
     software: bool,
-    debug_exception: bool,
     everything: bool,
     /// QEMU's TCG before 9.1 does not know ICEBP and raises #UD for its opcode. On a real CPU the guest's own
     /// #UD exits as well while a software breakpoint is set, and is delivered unchanged.
@@ -79,7 +78,6 @@ impl Svm {
             parts,
             flush: true,
             software: false,
-            debug_exception: false,
             everything: false,
             ud_for_tcg: false,
         };
@@ -93,6 +91,7 @@ impl Svm {
         control.n_cr3 = nested_root;
         save.efer = cr::EFER_SVME;
         save.g_pat = 0x0007_0406_0007_0406;
+        this.set_exceptions();
         this.init();
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
         this.set_system(System::Rip, 0);
@@ -118,9 +117,11 @@ impl Svm {
     }
 
     fn set_exceptions(&mut self) {
-        let debug = u32::from(self.debug_exception) << vector::DB;
+        // Always #DB and #AC: the delivery of either can raise it again for ever, within one instruction
+        // and with no way in for an interrupt (CVE-2015-8104, CVE-2015-5307).
+        let always = 1 << vector::DB | 1 << vector::AC;
         let invalid = u32::from(self.ud_for_tcg) << vector::UD;
-        let all = if self.everything { u32::MAX } else { debug | invalid };
+        let all = if self.everything { u32::MAX } else { always | invalid };
         self.vmcb_mut().control.intercept_exceptions = all;
     }
 
@@ -304,10 +305,6 @@ impl Vcpu for Svm {
                 let control = &mut self.vmcb_mut().control;
                 control.intercept_dr_read = all;
                 control.intercept_dr_write = all;
-            }
-            Intercept::DebugException => {
-                self.debug_exception = on;
-                self.set_exceptions();
             }
             Intercept::Everything => {
                 self.everything = on;

@@ -120,8 +120,6 @@ pub enum Intercept {
     DebugRegisters,
     /// The ICEBP instruction (F1h), our software breakpoint.
     Icebp,
-    /// The debug exception.
-    DebugException,
     /// All exceptions and INT n: while one instruction is stepped.
     Everything,
     /// IRET: the end of an NMI handler.

@@ -25,6 +25,8 @@ pub mod vector {
     pub const GP: u8 = 13;
     /// Page fault.
     pub const PF: u8 = 14;
+    /// Alignment check.
+    pub const AC: u8 = 17;
 
     /// Whether the exception pushes an error code in protected mode (APM 2, table 8-1).
     #[must_use]

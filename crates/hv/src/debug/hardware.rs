@@ -91,7 +91,6 @@ impl Hardware {
         }
         vcpu.set_system(System::Dr7, real);
         vcpu.intercept(Intercept::DebugRegisters, hold);
-        vcpu.intercept(Intercept::DebugException, hold);
     }
 }
 
