@@ -28,10 +28,10 @@ fn keep_cmdline(info: u64) {
     CMDLINE.set((text, n));
 }
 
-/// Calls `f` with every word of the command line but the first, the file's name.
+/// Calls `f` with every word of the command line. QEMU puts the file's name first, GRUB does not.
 fn any_word(mut f: impl FnMut(&str) -> bool) -> bool {
     let (text, n) = CMDLINE.get();
-    core::str::from_utf8(&text[..n]).is_ok_and(|t| t.split_whitespace().skip(1).any(&mut f))
+    core::str::from_utf8(&text[..n]).is_ok_and(|t| t.split_whitespace().any(&mut f))
 }
 
 /// Whether the loader's command line holds `word`.

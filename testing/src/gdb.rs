@@ -90,8 +90,23 @@ impl Gdb {
     /// # Errors
     /// As [`Gdb::command`].
     pub fn interrupt_after(&mut self, line: &str, delay: Duration) -> Result<String> {
+        self.interrupt_when(line, || {
+            thread::sleep(delay);
+            Ok(())
+        })
+    }
+
+    /// As [`Gdb::interrupt_after`], with Ctrl-C sent when `until` returns.
+    ///
+    /// # Errors
+    /// As [`Gdb::command`], and those of `until`.
+    pub fn interrupt_when(
+        &mut self,
+        line: &str,
+        until: impl FnOnce() -> Result<()>,
+    ) -> Result<String> {
         self.send(line)?;
-        thread::sleep(delay);
+        until()?;
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         if !status.success() {
             bail!("cannot send Ctrl-C to gdb");

@@ -14,6 +14,8 @@ const ICR_HIGH: u16 = 0x310;
 const PAGE: u64 = 0xfff;
 /// IA32_APIC_BASE: address bits.
 const BASE: u64 = 0x000f_ffff_ffff_f000;
+/// IA32_APIC_BASE: what is not the address.
+const FLAGS: u64 = 0xfff;
 
 /// ICR delivery modes that a halted CPU with interrupts off does not notice: fixed and lowest priority.
 const HARMLESS: u32 = 1;
@@ -26,32 +28,21 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     }
     vcpu.watch_msr(msr::APIC_BASE, false, true);
     vcpu.watch_msr(msr::X2APIC_ICR, false, true);
-    if let Some(base) = machine.host.read_msr(msr::APIC_BASE) {
-        protect(machine, vcpu, base);
-    }
-}
-
-fn protect<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, base: u64) {
+    let base = machine.host.read_msr(msr::APIC_BASE).unwrap_or(0);
     if let Err(error) = machine.nested.lock().protect_apic(base & BASE) {
-        machine.log(format_args!("the local APIC cannot be watched: {error:?}"));
+        machine.log(format_args!("the local APIC at {base:#x} cannot be watched: {error:?}"));
     }
     vcpu.flush();
 }
 
 /// WRMSR to one of the two MSRs. `None`: it is another.
-pub(crate) fn write_msr<H: Host>(
-    machine: &Machine<H>,
-    vcpu: &mut dyn Vcpu,
-    register: u32,
-    value: u64,
-) -> Option<bool> {
+pub(crate) fn write_msr<H: Host>(machine: &Machine<H>, register: u32, value: u64) -> Option<bool> {
     match register {
         msr::APIC_BASE => {
-            let done = machine.host.write_msr(register, value);
-            if done {
-                protect(machine, vcpu, value);
-            }
-            Some(done)
+            // The page stays where it is watched: moving it is refused, as by a CPU that cannot. Nobody does.
+            let old = machine.host.read_msr(register).unwrap_or(0);
+            let moved = (value ^ old) & !FLAGS != 0;
+            Some(!moved && machine.host.write_msr(register, value))
         }
         msr::X2APIC_ICR => {
             // x2APIC: the whole register at once, the destination in the upper half. The ID is MSR 802h.

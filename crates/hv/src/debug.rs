@@ -186,7 +186,7 @@ pub(crate) fn exception<H: Host>(
 fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     let dr6 = vcpu.system(System::Dr6);
     let hit = machine.console.as_ref().and_then(|it| it.lock().debugger.hit(dr6));
-    let stepped = step::trapping(cpu) && dr6 & dr::DR6_BS != 0;
+    let stepped = step::ends(cpu, dr6);
     if let Some((bits, _)) = hit {
         vcpu.set_system(System::Dr6, dr6 & !bits);
     }

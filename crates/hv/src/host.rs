@@ -21,7 +21,8 @@ pub trait Host: PhysRead {
     fn port_in(&self, port: u16) -> u8;
     /// OUT port, AL.
     fn port_out(&self, port: u16, value: u8);
-    /// Read a register of this CPU's local APIC (APM 2, 16.3.1), in xAPIC mode.
+    /// Read a register of this CPU's local APIC (APM 2, 16.3.1), in xAPIC mode, at
+    /// [`crate::APIC_WINDOW`]. Called only after the window was mapped.
     fn apic_read(&self, register: u16) -> u32;
     /// Write a register of this CPU's local APIC, in xAPIC mode.
     fn apic_write(&self, register: u16, value: u32);

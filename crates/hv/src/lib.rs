@@ -38,7 +38,7 @@ pub use cpu::Cpu;
 pub use host::Host;
 pub use log::Log;
 pub use machine::{Buffers, Machine};
-pub use nested::Nested;
+pub use nested::{APIC_WINDOW, Nested, Roots};
 pub use run::run;
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     let done = match register {
         msr::EFER => write_efer(machine, vcpu, value),
         _ if CONCEALED.contains(&register) => false,
-        _ => match apic::write_msr(machine, vcpu, register, value) {
+        _ => match apic::write_msr(machine, register, value) {
             Some(done) => done,
             None => machine.host.write_msr(register, value),
         },

@@ -5,14 +5,16 @@
 use crate::{Cpu, Host, Machine, debug, step};
 use handover::Span;
 use paging::table::{
-    self, ADDR, MapError, NX, PRESENT, PageSize, TableMemory, USER, WRITE, leaf, map, pde_address,
-    split_to_4k,
+    self, ADDR, MapError, NX, PCD, PRESENT, PWT, PageSize, TableMemory, USER, WRITE, leaf, map,
+    pde_address, split_to_4k,
 };
 use vcpu::{NestedFault, Vcpu};
 
 const PAGE: u64 = 0x1000;
 const ENTRIES: u64 = 512;
 const MIB2: u64 = 2 << 20;
+/// Pages one instruction may write to: a scatter of sixteen unaligned elements is the most there is.
+const OPEN: usize = 32;
 
 /// What becomes of a faulting access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +38,30 @@ struct Apic {
     writes: Option<u64>,
 }
 
+/// Where the VMM sees the local APIC's page while it is watched: a gibibyte behind the hole's first byte,
+/// which is the most a hole can have.
+pub const APIC_WINDOW: u64 = handover::VMM_BASE + (1 << 30);
+
+/// The roots of both sets of tables, host-physical.
+#[derive(Clone, Copy, Debug)]
+pub struct Roots {
+    /// The nested tables.
+    pub guest: u64,
+    /// The VMM's own.
+    pub own: u64,
+}
+
 /// The nested tables.
 pub struct Nested<T> {
     tables: T,
     root: u64,
+    own_root: u64,
     no_execute: u64,
     hole: Span,
     ff_page: u64,
     scratch: u64,
-    open: bool,
+    /// Entries of the hole that show the scratch page now.
+    open: [Option<u64>; OPEN],
     apic: Option<Apic>,
     first_pde: u64,
     a20_on: u64,
@@ -53,14 +70,14 @@ pub struct Nested<T> {
 }
 
 impl<T: TableMemory> Nested<T> {
-    /// Take over the tables at `root`, in which everything below `identity_end` is mapped to itself but for
+    /// Take over the tables at `roots.guest`, in which everything below `identity_end` is mapped to itself but for
     /// `hole`, whose pages all show `ff_page`. The first 2 MiB are mapped by 4 KiB pages.
     ///
     /// # Errors
     /// The tables are not so, or there are too few pages for more.
     pub fn new(
         mut tables: T,
-        root: u64,
+        Roots { guest: root, own: own_root }: Roots,
         hole: Span,
         ff_page: u64,
         identity_end: u64,
@@ -77,15 +94,15 @@ impl<T: TableMemory> Nested<T> {
         let no_execute = tables.alloc().ok_or(MapError::OutOfTables)?;
         let scratch = tables.alloc().ok_or(MapError::OutOfTables)?;
         let a20_off = copy | a20_on & !ADDR;
-        let open = false;
         let mut this = Self {
             tables,
             root,
+            own_root,
             no_execute,
             hole,
             ff_page,
             scratch,
-            open,
+            open: [None; OPEN],
             apic: None,
             first_pde,
             a20_on,
@@ -127,8 +144,15 @@ impl<T: TableMemory> Nested<T> {
         if self.hole.contains(fault.gpa, 1) {
             let page = fault.gpa & !(PAGE.wrapping_sub(1));
             let (entry, ..) = leaf(&self.tables, self.root, page).ok_or(MapError::Misaligned)?;
+            // An instruction that needs more pages than these starts again with the first ones closed; none
+            // of the x86's writes to so many.
+            if self.open.iter().all(Option::is_some) {
+                self.close();
+            }
+            if let Some(slot) = self.open.iter_mut().find(|slot| slot.is_none()) {
+                *slot = Some(entry);
+            }
             self.tables.write(entry, self.scratch | PRESENT | WRITE | USER);
-            self.open = true;
             return Ok(Outcome::Opened);
         }
         let page = fault.gpa & !(PAGE.wrapping_sub(1));
@@ -154,11 +178,10 @@ impl<T: TableMemory> Nested<T> {
         Ok(Outcome::Again)
     }
 
-    /// Watch writes to the local APIC's page at `base`, and to no other page any more.
+    /// Watch writes to the local APIC's page at `base`, from now on.
     pub(crate) fn protect_apic(&mut self, base: u64) -> Result<(), MapError> {
-        if let Some(old) = self.apic.take() {
-            self.tables.write(old.at, old.entry | WRITE);
-        }
+        let window = split_to_4k(&mut self.tables, self.own_root, APIC_WINDOW)?;
+        self.tables.write(window, base | PRESENT | WRITE | PCD | PWT | NX);
         let at = split_to_4k(&mut self.tables, self.root, base)?;
         let entry = self.tables.read(at) & !WRITE;
         self.tables.write(at, entry);
@@ -210,24 +233,21 @@ impl<T: TableMemory> Nested<T> {
 
     /// The hole shows FFh again everywhere. Returns whether anything changed.
     pub(crate) fn close(&mut self) -> bool {
+        let mut changed = false;
+        for entry in core::mem::take(&mut self.open).into_iter().flatten() {
+            self.tables.write(entry, self.ff_page | PRESENT | USER);
+            changed = true;
+        }
         if let Some(apic) = &mut self.apic
             && apic.writes.take().is_some()
         {
             self.tables.write(apic.at, apic.entry);
-            self.open = true;
+            changed = true;
         }
-        if !core::mem::take(&mut self.open) {
-            return false;
+        if changed {
+            self.fill_scratch();
         }
-        let pages = self.hole.len.checked_div(PAGE).unwrap_or(0);
-        for n in 0..pages {
-            let page = self.hole.base.wrapping_add(n.wrapping_mul(PAGE));
-            if let Some((entry, ..)) = leaf(&self.tables, self.root, page) {
-                self.tables.write(entry, self.ff_page | PRESENT | USER);
-            }
-        }
-        self.fill_scratch();
-        true
+        changed
     }
 }
 

@@ -36,7 +36,7 @@ enum How {
     Trap {
         /// The guest's own TF.
         tf: u64,
-        /// DR6 as it was.
+        /// DR6 as it was: while stepping it shows only what is new.
         dr6: u64,
         instruction: Option<Instruction>,
     },
@@ -66,6 +66,7 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         return;
     }
     vcpu.set_system(System::Rflags, flags | rflags::TF);
+    vcpu.set_system(System::Dr6, dr::DR6_INIT);
 }
 
 fn deliver<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Why) {
@@ -88,12 +89,20 @@ pub(crate) fn fetched<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
     ends
 }
 
-/// Whether one instruction is being stepped: every exception comes here first.
+/// Whether one instruction is being stepped.
 pub(crate) fn trapping(cpu: &Cpu) -> bool {
     matches!(cpu.step, Some(Step { how: How::Trap { .. }, .. }))
 }
 
-/// #DB with DR6.BS while stepping: the instruction is done.
+/// Whether a #DB with `new` in DR6 is the end of a stepped instruction. DR6.BS says so; Bochs 2.7 exits
+/// before it is written, and then nothing but ICEBP comes without any reason.
+pub(crate) fn ends(cpu: &Cpu, new: u64) -> bool {
+    let Some(Step { how: How::Trap { instruction, .. }, .. }) = &cpu.step else { return false };
+    let icebp = instruction.is_some_and(|found| found.opcode == Opcode::Icebp);
+    new & dr::DR6_BS != 0 || new & (dr::DR6_B | dr::DR6_BD) == 0 && !icebp
+}
+
+/// The stepped instruction is done.
 pub(crate) fn trapped<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     finish(machine, cpu, vcpu);
 }
@@ -103,7 +112,7 @@ pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     let Some(Step { why, how: How::Trap { tf, dr6, .. } }) = &cpu.step else { return };
     let (why, tf, dr6) = (*why, *tf, *dr6);
     restore_flags(vcpu, tf);
-    restore_bs(vcpu, dr6);
+    restore_dr6(vcpu, dr6);
     if why == Why::Analyst {
         deliver(machine, cpu, vcpu, why);
     } else {
@@ -180,7 +189,7 @@ fn complete<H: Host>(
         }
         _ => restore_flags(vcpu, tf),
     }
-    restore_bs(vcpu, dr6);
+    restore_dr6(vcpu, dr6);
     if tf != 0 {
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
@@ -193,9 +202,10 @@ fn restore_flags(vcpu: &mut dyn Vcpu, tf: u64) {
     vcpu.set_system(System::Rflags, flags & !rflags::TF | tf);
 }
 
-fn restore_bs(vcpu: &mut dyn Vcpu, before: u64) {
-    let dr6 = vcpu.system(System::Dr6);
-    vcpu.set_system(System::Dr6, dr6 & !dr::DR6_BS | before & dr::DR6_BS);
+/// What the guest had in DR6, and what came while it was stepped but for our own single step.
+fn restore_dr6(vcpu: &mut dyn Vcpu, before: u64) {
+    let new = vcpu.system(System::Dr6) & (dr::DR6_B | dr::DR6_BD);
+    vcpu.set_system(System::Dr6, before | new);
 }
 
 /// TF is bit 0 of the second byte of what PUSHF wrote, whatever its size.

@@ -15,8 +15,6 @@ unsafe extern "C" {
 pub(crate) struct Pc {
     pub(crate) ram: Ram,
     pub(crate) reset: Reset,
-    /// This CPU's local APIC, mapped where there is more than one CPU.
-    pub(crate) apic: Option<*mut u32>,
 }
 
 fn ports() -> CpuPorts {
@@ -24,12 +22,9 @@ fn ports() -> CpuPorts {
     unsafe { CpuPorts::new() }
 }
 
-/// RDMSR of one that every CPU has; 0 otherwise.
-pub(crate) fn rdmsr(msr: u32) -> u64 {
-    let mut value = 0;
-    // SAFETY: reading an MSR changes no memory; #GP is caught.
-    unsafe { msr_read(msr, &mut value) };
-    value
+/// A register of the local APIC, where `hv` maps it.
+fn apic(register: u16) -> *mut u32 {
+    (hv::APIC_WINDOW + u64::from(register & 0xff0)) as *mut u32
 }
 
 impl PhysRead for Pc {
@@ -77,17 +72,13 @@ impl hv::Host for Pc {
     }
 
     fn apic_read(&self, register: u16) -> u32 {
-        self.apic.map_or(0, |apic| {
-            // SAFETY: the page is mapped for the machine's life; registers are aligned words.
-            unsafe { apic.byte_add(usize::from(register & 0xff0)).read_volatile() }
-        })
+        // SAFETY: `hv` asks only while its window maps the APIC's page; registers are aligned words.
+        unsafe { apic(register).read_volatile() }
     }
 
     fn apic_write(&self, register: u16, value: u32) {
-        if let Some(apic) = self.apic {
-            // SAFETY: as above; the value is the guest's own, filtered.
-            unsafe { apic.byte_add(usize::from(register & 0xff0)).write_volatile(value) };
-        }
+        // SAFETY: as above; the value is the guest's own, filtered.
+        unsafe { apic(register).write_volatile(value) };
     }
 
     fn write_back_caches(&self) {

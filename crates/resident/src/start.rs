@@ -3,15 +3,13 @@ use crate::carve::Carve;
 use crate::cpu::{self, Failure, Local};
 use crate::descriptors::Tables as Idts;
 use crate::fault::freeze;
-use crate::host::{Pc, rdmsr};
+use crate::host::Pc;
 use crate::memory::{Ram, Tables};
-use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES, VMM_BASE};
-use hv::{Buffers, Cpu, Log, Machine, Nested};
+use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
+use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
 use link::{CpuPorts, uart::Uart};
-use paging::table::{self, PageSize};
 use svm::Svm;
 use vcpu::{Gpr, Seg, Segment, System, Vcpu};
-use x86defs::msr;
 use x86defs::segment::{CODE16, DATA16};
 
 /// The machine on this hardware.
@@ -64,18 +62,17 @@ fn prepare(
     idts.fill();
     let pages = carve.bytes(Tables::BYTES, 4096)?;
     // SAFETY: the pages were carved for this; setup built all tables in the hole.
-    let mut tables = unsafe { Tables::new(handover.hole, pages) };
-    let apic = if handover.cpus > 1 { map_apic(&mut tables, handover.host_cr3) } else { None };
+    let tables = unsafe { Tables::new(handover.hole, pages) };
     let ram = Ram::new(handover);
     let identity_end = ram.end().max(4 << 30).next_multiple_of(2 << 20);
-    let nested =
-        Nested::new(tables, handover.npt_root, handover.hole, handover.ff_page, identity_end)
-            .map_err(|_| Failure::Exhausted)?;
+    let roots = Roots { guest: handover.npt_root, own: handover.host_cr3 };
+    let nested = Nested::new(tables, roots, handover.hole, handover.ff_page, identity_end)
+        .map_err(|_| Failure::Exhausted)?;
     let root = nested.root();
     let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
     let ring = carve.put([0; 16 << 10])?;
     let buffers = Buffers { frame: carve.put([0; _])?, scratch: carve.put([0; _])? };
-    let host = Pc { ram, reset: handover.reset, apic };
+    let host = Pc { ram, reset: handover.reset };
     let log = Log::new(ring, mirror);
     let machine = carve.put(Machine::new(
         host,
@@ -101,21 +98,6 @@ fn prepare(
         handover.start.ip
     ));
     Ok((carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?, stack))
-}
-
-/// The local APIC's page in the VMM's own tables, above the hole. `None` in x2APIC mode, or without memory.
-fn map_apic(tables: &mut Tables, root: u64) -> Option<*mut u32> {
-    const WINDOW: u64 = VMM_BASE + (1 << 30);
-    const ENABLED: u64 = 1 << 11;
-    const X2APIC: u64 = 1 << 10;
-    let base = rdmsr(msr::APIC_BASE);
-    if base & (ENABLED | X2APIC) != ENABLED {
-        return None;
-    }
-    let flags = table::WRITE | table::PCD | table::PWT | table::NX;
-    let page = base & 0x000f_ffff_ffff_f000;
-    table::map(tables, root, WINDOW, page, 4096, flags, PageSize::Size4K).ok()?;
-    Some(WINDOW as *mut u32)
 }
 
 /// The state the BIOS boot path asks for.

@@ -14,7 +14,8 @@ use crate::{
 
 const WORK: &str = "ramooflax.work ramooflax.iomem ramooflax.do=poweroff";
 const LIMIT: Duration = Duration::from_secs(150);
-const PHENOM: &str = "phenom,+svm,+npt";
+/// A CPU of 2008 as the emulator has it.
+pub(super) const PHENOM: &str = "phenom,+svm,+npt";
 
 pub(super) fn tests() -> Vec<Test> {
     let cloud = || Scene::under(Guest::named("cloud", WORK));

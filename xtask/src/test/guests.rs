@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use testing::Config;
 
-use super::Test;
+use super::{Test, debian::PHENOM};
 use crate::{
     facts,
     scene::{Guest, Scene},
@@ -20,7 +21,7 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
     // The others measure or wait for a debugger, and judge nothing.
     let judging = |name: &&String| !name.starts_with("bench-") && *name != "exits";
     let names = names.iter().filter(judging);
-    names
+    let mut tests: Vec<Test> = names
         .flat_map(|name| {
             let (bare, under) = (name.clone(), name.clone());
             [
@@ -30,12 +31,38 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
                 Test::new(&format!("guest.{name}"), 180, move || same(&under)),
             ]
         })
-        .collect()
+        .collect();
+    let other = |name: &str, scene: fn(Guest) -> Scene, adjust: fn(&mut Config)| {
+        let guest = Guest::named(name.split('.').next().unwrap_or(name), "");
+        Test::new(&format!("guest.{name}"), 180, move || {
+            judge_on(&scene(guest.clone()), adjust).map(drop)
+        })
+    };
+    // Another CPU is there, but must not run.
+    tests.push(other("smp.two.bare", Scene::bare, |config| config.smp = 2));
+    tests.push(other("smp.two", Scene::under, |config| config.smp = 2));
+    // A CPU without 1 GiB pages, XSAVE, SMEP, FSGSBASE.
+    for name in ["modes.phenom", "hole.phenom", "parity.phenom"] {
+        tests.push(other(name, Scene::under, |config| config.cpu = PHENOM.into()));
+    }
+    tests.push(Test::new("guest.hole.4g", 180, || {
+        found(&judge_on(&Scene::under(Guest::named("hole", "")), |c| c.memory = 4096)?)
+    }));
+    tests
+}
+
+/// The guest looked for the hole by itself: it must have been there to be judged.
+fn found(console: &str) -> Result<()> {
+    ensure!(console.contains("INFO hole base "), "the guest found no hole:\n{console}");
+    Ok(())
 }
 
 /// Passes under the VMM, and every value it reports is the one the bare machine has.
 fn same(name: &str) -> Result<()> {
     let under = judge(&Scene::under(Guest::named(name, "")))?;
+    if name == "hole" {
+        found(&under)?;
+    }
     let values = |console: &str| -> Vec<String> {
         let concealed = |line: &String| CONCEALED.iter().any(|name| line.starts_with(name));
         facts::values(console).into_iter().filter(|line| !concealed(line)).collect()
@@ -63,8 +90,15 @@ fn same(name: &str) -> Result<()> {
 }
 
 /// Runs a scene to its verdict, and gives the console when that is good.
-pub(crate) fn judge(scene: &Scene) -> Result<String> {
-    let mut machine = scene.prepare()?.start()?;
+fn judge(scene: &Scene) -> Result<String> {
+    judge_on(scene, |_| {})
+}
+
+/// As [`judge`], on a machine that `adjust` changes.
+fn judge_on(scene: &Scene, adjust: fn(&mut Config)) -> Result<String> {
+    let mut prepared = scene.prepare()?;
+    adjust(&mut prepared.config);
+    let mut machine = prepared.start()?;
     let verdict = |all: &str| all.contains("VERDICT PASS\n") || all.contains("VERDICT FAIL\n");
     let console = machine.wait_console_for("a verdict", LIMIT, verdict)?;
     let failed: Vec<&str> = console.lines().filter(|line| line.contains(": FAIL")).collect();
