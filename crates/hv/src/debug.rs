@@ -6,13 +6,14 @@ mod target;
 pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::mov_dr;
 
-use crate::instruction::{code_address, fault, retire};
+use crate::instruction::{code_address, fault, skip};
 use crate::{Cpu, Host, Machine, step};
+use emu::Opcode;
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
 use vcpu::{Event, Intercept, System, Vcpu};
-use x86defs::{dr, vector};
+use x86defs::{dr, rflags, vector};
 
 /// Reads of an idle line before a packet that began is left to the next tick: about 2 ms on real
 /// hardware, two bytes at 9,600 baud. Without it a 16-byte FIFO overruns between ticks.
@@ -139,8 +140,7 @@ pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         stop(machine, cpu, vcpu, Stop::Software);
     } else {
         // #DB with RIP behind the instruction and nothing new in DR6 (APM 3, INT1).
-        let rip = vcpu.system(System::Rip);
-        retire(cpu, vcpu, rip.wrapping_add(1));
+        skip(machine, cpu, vcpu, Opcode::Icebp);
         vcpu.inject(Event::Exception(vector::DB, None));
     }
 }
@@ -166,6 +166,9 @@ pub(crate) fn exception<H: Host>(
     if vcpu.queued().is_some() {
         // Raised by the delivery of an event: without our intercepts it comes about as on the bare CPU.
         step::finish(machine, cpu, vcpu);
+        if number == vector::AC {
+            poll(machine, cpu, vcpu);
+        }
         return;
     }
     if matches!(number, vector::BP | 4) {
@@ -185,20 +188,38 @@ pub(crate) fn exception<H: Host>(
 
 fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     let dr6 = vcpu.system(System::Dr6);
-    let hit = machine.console.as_ref().and_then(|it| it.lock().debugger.hit(dr6));
+    let (hit, dr7) = match &machine.console {
+        Some(console) => {
+            let debugger = &console.lock().debugger;
+            (debugger.hit(dr6), debugger.hardware.guest(vcpu).1)
+        }
+        None => (None, vcpu.system(System::Dr7)),
+    };
     let stepped = step::ends(cpu, dr6);
-    if let Some((bits, _)) = hit {
-        vcpu.set_system(System::Dr6, dr6 & !bits);
-    }
+    let ours = hit.map_or(0, |(bits, _)| bits);
+    vcpu.set_system(System::Dr6, dr6 & !ours);
+    // What the guest is owed beside ours: its own breakpoints, its own step.
+    let enabled = (0..4_u32).filter(|n| dr7.wrapping_shr(n.wrapping_mul(2)) & 3 != 0);
+    let theirs = enabled.fold(0, |bits, n| bits | 1_u64.wrapping_shl(n)) & !ours;
+    let trap = vcpu.system(System::Rflags) & rflags::TF != 0 && dr6 & dr::DR6_BS != 0;
     if stepped {
+        if dr6 & theirs != 0 {
+            vcpu.inject(Event::Exception(vector::DB, None));
+        }
         step::trapped(machine, cpu, vcpu);
-    }
-    let left = vcpu.system(System::Dr6) & (dr::DR6_B | dr::DR6_BS | dr::DR6_BD);
-    if !stepped && (hit.is_none() || left & dr::DR6_BD != 0) {
+    } else if hit.is_none() || dr6 & (theirs | dr::DR6_BD) != 0 || trap {
         vcpu.inject(Event::Exception(vector::DB, None));
         step::raised(machine, cpu, vcpu);
     }
-    if let Some((_, reason)) = hit {
-        stop(machine, cpu, vcpu, Stop::Hardware(reason));
+    match hit {
+        Some((_, reason)) => stop(machine, cpu, vcpu, Stop::Hardware(reason)),
+        None if stepped || cpu.step.is_some() => {}
+        // It may come again at once and for ever, as #AC.
+        None => _ = poll(machine, cpu, vcpu),
     }
+}
+
+/// Whether MOV DR is intercepted for the analyst.
+pub(crate) fn holds_registers<H: Host>(machine: &Machine<H>) -> bool {
+    machine.console.as_ref().is_some_and(|it| it.lock().debugger.hardware.held())
 }

@@ -167,6 +167,10 @@ impl<T: TableMemory> Nested<T> {
         if fault.present || base < self.identity_end {
             return Err(MapError::Overlap);
         }
+        // Four levels translate 48 bits.
+        if base >= 1 << 48 {
+            return Err(MapError::Misaligned);
+        }
         let flags = WRITE | USER;
         match map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M) {
             Err(MapError::OutOfTables) => {
@@ -175,6 +179,8 @@ impl<T: TableMemory> Nested<T> {
             }
             other => other?,
         }
+        // A delivery under way uses the other root.
+        self.no_execute();
         Ok(Outcome::Again)
     }
 

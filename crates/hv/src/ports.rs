@@ -111,7 +111,8 @@ fn input_byte<H: Host>(machine: &Machine<H>, port: u16) -> u8 {
     let mut devices = machine.devices.lock();
     match port {
         PORT_A => value & !PORT_A_A20 | if devices.a20 { PORT_A_A20 } else { 0 },
-        KBC_DATA if core::mem::take(&mut devices.kbc) == Kbc::ReadOutput => {
+        KBC_DATA if devices.kbc == Kbc::ReadOutput => {
+            devices.kbc = Kbc::Idle;
             value & !OUTPUT_A20 | if devices.a20 { OUTPUT_A20 } else { 0 }
         }
         _ => value,
@@ -125,17 +126,14 @@ fn output_byte<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, port: u16, va
     let mut forward = value;
     let mut devices = machine.devices.lock();
     let before = devices.a20;
-    let kbc = if matches!(port, KBC_DATA | KBC_COMMAND) {
-        core::mem::take(&mut devices.kbc)
-    } else {
-        Kbc::Idle
-    };
     match (port, value) {
         (PORT_A, _) => {
             devices.a20 = value & PORT_A_A20 != 0;
             forward |= PORT_A_A20;
         }
-        (KBC_COMMAND, 0xd0) => devices.kbc = Kbc::ReadOutput,
+        // Other commands with a byte of data. Those without leave D1h waiting for its own, on QEMU's 8042.
+        (KBC_COMMAND, 0x60..=0x7f | 0xd2..=0xd4) => devices.kbc = Kbc::Idle,
+        (KBC_COMMAND, 0xd0) if devices.kbc == Kbc::Idle => devices.kbc = Kbc::ReadOutput,
         (KBC_COMMAND, 0xd1) => devices.kbc = Kbc::WriteOutput,
         (KBC_COMMAND, 0xdd) => {
             devices.a20 = false;
@@ -145,7 +143,8 @@ fn output_byte<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, port: u16, va
         (KBC_COMMAND, 0xdf) => devices.a20 = true,
         // F0h to FFh pulse the low bits that are 0: bit 1 would pull A20 down for a moment.
         (KBC_COMMAND, 0xf0..) => forward |= OUTPUT_A20,
-        (KBC_DATA, _) if kbc == Kbc::WriteOutput => {
+        (KBC_DATA, _) if devices.kbc == Kbc::WriteOutput => {
+            devices.kbc = Kbc::Idle;
             devices.a20 = value & OUTPUT_A20 != 0;
             forward |= OUTPUT_A20;
         }

@@ -52,6 +52,8 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
     if let Some(vector) = vcpu.wait(Wait::Look) {
         vcpu.inject(Event::Interrupt(vector));
     }
+    // The window that takes an interrupt lets an NMI in as well.
+    cpu.nmi.arrived(vcpu);
 }
 
 #[inline(never)]
@@ -71,7 +73,10 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         }
         Exit::Nmi => cpu.nmi.arrived(vcpu),
         Exit::Iret => nmi::iret(machine, cpu, vcpu),
-        Exit::Init => vcpu.init(),
+        Exit::Init => {
+            step::abandon(machine, cpu, vcpu);
+            vcpu.init();
+        }
         Exit::Icebp => debug::icebp(machine, cpu, vcpu),
         Exit::MovDr { register, write, gpr } => {
             debug::mov_dr(machine, cpu, vcpu, register, write, gpr);
@@ -99,9 +104,11 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
 /// What an exit may have finished: a step, or what held an NMI back.
 #[cold]
 fn settle<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
-    if core::mem::take(&mut cpu.retired) {
+    // Again: the analyst's next step may be over a SYSCALL, which is complete as it begins.
+    while core::mem::take(&mut cpu.retired) {
         step::finish(machine, cpu, vcpu);
-    } else if step::trapping(cpu) && vcpu.queued().is_some() {
+    }
+    if step::trapping(cpu) && vcpu.queued().is_some() {
         step::raised(machine, cpu, vcpu);
     }
     cpu.nmi.deliver(vcpu, cpu.step.is_some());

@@ -66,7 +66,16 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         return;
     }
     vcpu.set_system(System::Rflags, flags | rflags::TF);
-    vcpu.set_system(System::Dr6, dr::DR6_INIT);
+    if moves_dr(instruction) {
+        // The instruction itself must see the guest's DR6: it is completed for it.
+        vcpu.intercept(Intercept::DebugRegisters, true);
+    } else {
+        vcpu.set_system(System::Dr6, dr::DR6_INIT);
+    }
+}
+
+fn moves_dr(instruction: Option<Instruction>) -> bool {
+    instruction.is_some_and(|found| matches!(found.opcode, Opcode::MovDr { .. }))
 }
 
 fn deliver<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Why) {
@@ -113,6 +122,7 @@ pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     let (why, tf, dr6) = (*why, *tf, *dr6);
     restore_flags(vcpu, tf);
     restore_dr6(vcpu, dr6);
+    vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
     if why == Why::Analyst {
         deliver(machine, cpu, vcpu, why);
     } else {
@@ -152,6 +162,7 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
         How::Trap { tf, dr6, instruction } => {
             complete(machine, vcpu, tf, dr6, instruction);
+            vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
             let written = machine.nested.lock().apic_written();
             if let Some((gpa, value)) = written {
                 apic::write(machine, gpa, value);
@@ -166,6 +177,16 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
         Why::Iret => cpu.nmi.unblock(),
         Why::Analyst => debug::stop(machine, cpu, vcpu, debug::Stop::Stepped),
         Why::OverBreakpoint => debug::insert(machine),
+    }
+}
+
+/// INIT: nothing of the step may outlast it. An analyst who stepped waits on, as for any running guest.
+pub(crate) fn abandon<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if let Some(step) = &mut cpu.step {
+        if step.why == Why::Analyst {
+            step.why = Why::OverBreakpoint;
+        }
+        finish(machine, cpu, vcpu);
     }
 }
 
@@ -189,7 +210,9 @@ fn complete<H: Host>(
         }
         _ => restore_flags(vcpu, tf),
     }
-    restore_dr6(vcpu, dr6);
+    if !moves_dr(instruction) {
+        restore_dr6(vcpu, dr6);
+    }
     if tf != 0 {
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);

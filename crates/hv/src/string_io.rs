@@ -75,9 +75,12 @@ fn element<H: Host>(
 ) -> Option<()> {
     let index = if io.input { Gpr::Rdi } else { Gpr::Rsi };
     let offset = vcpu.gpr(index) & mask(io);
-    let linear = linear(vcpu, segment, offset, io.size)?;
+    let linear = linear(vcpu, segment, offset, io)?;
     // Both ends first: an element that straddles pages is done whole or not at all.
-    let places = [place(machine, vcpu, linear, io)?, place(machine, vcpu, end(linear, io), io)?];
+    let places = [
+        place(machine, vcpu, linear, io, false)?,
+        place(machine, vcpu, end(linear, io), io, true)?,
+    ];
     if io.input {
         let bytes = ports::input(machine, io.port, io.size).to_le_bytes();
         each(io, linear, places, |n, gpa| {
@@ -123,7 +126,7 @@ fn each(
 }
 
 /// The linear address of an element, if the segment allows it (APM 2, 4.8 and 4.12).
-fn linear(vcpu: &mut dyn Vcpu, register: Seg, offset: u64, size: u8) -> Option<u64> {
+fn linear(vcpu: &mut dyn Vcpu, register: Seg, offset: u64, io: PortIo) -> Option<u64> {
     let cache = vcpu.segment(register);
     let long = vcpu.system(System::Efer) & cr::EFER_LMA != 0;
     if long && vcpu.segment(Seg::Cs).attributes & segment::ATTR_L != 0 {
@@ -133,10 +136,15 @@ fn linear(vcpu: &mut dyn Vcpu, register: Seg, offset: u64, size: u8) -> Option<u
     let expand_down = cache.attributes & 0b1100 == 0b0100;
     let top = if cache.attributes & segment::ATTR_DB != 0 { 0xffff_ffff } else { 0xffff };
     let limit = u64::from(cache.limit);
-    let last = offset.wrapping_add(u64::from(size)).wrapping_sub(1);
+    let last = offset.wrapping_add(u64::from(io.size)).wrapping_sub(1);
+    // Present; for INS writable data, for OUTS not execute-only code (APM 2, 4.5.1 and 4.7).
+    let real = vcpu.system(System::Cr0) & cr::CR0_PE == 0;
+    let readable = cache.attributes & 0b1010 != 0b1000;
+    let right = if io.input { cache.attributes & 0b1010 == 0b0010 } else { readable };
+    let usable = real || cache.attributes & 1 << 7 != 0 && right;
     let inside =
         if expand_down { offset > limit && last <= top } else { offset <= last && last <= limit };
-    if inside {
+    if usable && inside {
         return Some(cache.base.wrapping_add(offset) & 0xffff_ffff);
     }
     fault(vcpu, if register == Seg::Ss { 12 } else { vector::GP }, 0);
@@ -149,6 +157,7 @@ fn place<H: Host>(
     vcpu: &mut dyn Vcpu,
     linear: u64,
     io: PortIo,
+    last: bool,
 ) -> Option<Translation> {
     let user = vcpu.cpl() == 3;
     let ac = vcpu.system(System::Rflags) & 1 << 18 != 0;
@@ -164,7 +173,12 @@ fn place<H: Host>(
         Err(WalkError::Protection) => rights | 1,
         Err(WalkError::Reserved { .. }) => rights | 1 | 1 << 3,
     };
-    vcpu.set_system(System::Cr2, linear);
+    let at = if linear & 0xfff < u64::from(io.size).wrapping_sub(1) && last {
+        linear & !0xfff
+    } else {
+        linear
+    };
+    vcpu.set_system(System::Cr2, at);
     fault(vcpu, vector::PF, error);
     None
 }

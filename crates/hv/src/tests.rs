@@ -1,1 +1,21 @@
+//! The core on a model of the machine: scripted exits, flat memory, a line of two queues.
+extern crate std;
 
+mod apic;
+mod bench;
+mod cpuid;
+mod debugger;
+mod exits;
+mod halt;
+mod hardware;
+mod hole;
+mod host;
+mod line;
+mod msr;
+mod nmi;
+mod ports;
+mod random;
+mod rip;
+mod stepping;
+mod string_io;
+mod vcpu;

@@ -66,6 +66,11 @@ impl Hardware {
         })
     }
 
+    /// Whether the analyst holds any.
+    pub(super) fn held(&self) -> bool {
+        self.guest.is_some()
+    }
+
     /// Put into the CPU what is wanted now.
     fn arm(&mut self, vcpu: &mut dyn Vcpu) {
         let hold = self.wanted.iter().any(Option::is_some);
@@ -176,6 +181,7 @@ pub(crate) fn mov_dr<H: Host>(
     let (mut address, mut dr7) = hardware.guest(vcpu);
     if dr7 & dr::DR7_GD != 0 {
         hardware.guest = Some((address, dr7 & !dr::DR7_GD));
+        hardware.arm(vcpu);
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BD);
         vcpu.inject(Event::Exception(vector::DB, None));

@@ -1,0 +1,122 @@
+//! An exit the VMM does not know never stops it: every code, known and unknown.
+use super::bench::{Bench, CODE};
+use super::std;
+use proptest::prelude::*;
+use std::string::ToString;
+use vcpu::{Event, Exit, System, Vcpu};
+use x86defs::vmcb::exit;
+
+const INFOS: [(u64, u64); 6] = [
+    (0, 0),
+    (1, CODE),
+    (u64::MAX, u64::MAX),
+    (0x1f0_0040 | 1, CODE),
+    (1 << 33 | 2, 0x80_0000_1234),
+    (0x3f8_0079, 0xffff_f000),
+];
+
+/// Feed one code; then the guest runs on.
+fn feed(bench: &mut Bench, code: u64, info: (u64, u64)) {
+    let exit = svm::decode::decode(code, info.0, info.1);
+    let before = bench.cpu.counters[exit.reason()];
+    bench.cpu.halted = false;
+    bench.exit(exit);
+    assert_eq!(bench.cpu.counters[exit.reason()], before + 1, "{code:#x} was not counted");
+    bench.cpu.halted = false;
+    bench.vcpu.next_rip = Some(CODE + 2);
+    let before = bench.cpu.counters[Exit::Cpuid.reason()];
+    bench.exit(Exit::Cpuid);
+    assert_eq!(bench.cpu.counters[Exit::Cpuid.reason()], before + 1);
+    assert_eq!(bench.rip(), CODE + 2, "the guest does not go on after {code:#x}");
+    bench.vcpu.next_rip = None;
+    bench.vcpu.queued = None;
+}
+
+#[test]
+fn every_code_returns_and_the_guest_runs_on() {
+    for mut bench in [Bench::new(), Bench::bits32(), Bench::long()] {
+        bench.line.0.borrow_mut().detach = true;
+        for code in (0..=0x500).chain([u64::from(u32::MAX), u64::MAX - 1, u64::MAX]) {
+            for info in INFOS {
+                feed(&mut bench, code, info);
+            }
+        }
+        assert_eq!(bench.machine.host.resets.get(), INFOS.len() as u32, "a reset per SHUTDOWN");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_code_returns(codes in proptest::collection::vec(any::<(u64, u64, u64)>(), 1..40)) {
+        let mut bench = Bench::new();
+        bench.line.0.borrow_mut().detach = true;
+        for (code, info1, info2) in codes {
+            feed(&mut bench, code, (info1, info2));
+            feed(&mut bench, code & 0x1ff, (info1, info2));
+        }
+    }
+}
+
+#[test]
+fn unknown_is_ud_and_logged() {
+    let mut bench = Bench::new();
+    bench.exit(svm::decode::decode(0x4ff, 0, 0));
+    assert_eq!(bench.queued(), Some(Event::Exception(6, None)));
+    assert_eq!(bench.rip(), CODE);
+    let mut log = std::string::String::new();
+    bench.machine.log.lock().dump(&mut log).unwrap();
+    assert!(log.contains("0x4ff"), "{log}");
+}
+
+#[test]
+fn instructions_of_svm_are_ud() {
+    for code in (exit::VMRUN..=exit::SKINIT).chain([exit::INVLPGA]) {
+        let mut bench = Bench::long();
+        bench.exit(svm::decode::decode(code, 0, 0));
+        assert_eq!(bench.queued(), Some(Event::Exception(6, None)), "{code:#x}");
+    }
+}
+
+#[test]
+fn triple_fault_resets_the_machine() {
+    let mut bench = Bench::new();
+    bench.line.packets(&["D"]);
+    bench.exit(svm::decode::decode(exit::SHUTDOWN, 0, 0));
+    assert_eq!(bench.machine.host.resets.get(), 1);
+    assert_eq!(bench.line.left(), 0, "no reset worked: the analyst is served");
+}
+
+#[test]
+fn a_refused_state_freezes_the_guest_with_the_line_alive() {
+    let mut bench = Bench::new();
+    bench.line.packets(&["?", "c"]);
+    bench.exit(svm::decode::decode(exit::INVALID, 0, 0));
+    assert!(bench.line.replies().contains("T02"));
+    assert_eq!(bench.line.left(), 0);
+}
+
+#[test]
+fn init_reaches_the_guest() {
+    let mut bench = Bench::long();
+    bench.exit(Exit::Init);
+    assert_eq!(bench.rip(), 0xfff0);
+    assert_eq!(bench.vcpu.system(System::Cr0) & 1, 0);
+}
+
+#[test]
+fn invd_writes_back() {
+    let mut bench = Bench::new();
+    bench.exit_at(&[0x0f, 0x08], Exit::Invd);
+    assert_eq!(bench.machine.host.write_backs.get(), 1);
+    assert_eq!(bench.rip(), CODE + 2);
+}
+
+#[test]
+fn counters_are_told_to_the_analyst() {
+    let mut bench = Bench::new();
+    bench.exit_at(&[0x0f, 0xa2], Exit::Cpuid);
+    let hex: std::string::String = "counters".bytes().map(|b| std::format!("{b:02x}")).collect();
+    let replies = bench.analyst(&["?", &std::format!("qRcmd,{hex}"), "D"]);
+    let cpuid: std::string::String = "cpuid 1\n".bytes().map(|b| std::format!("{b:02x}")).collect();
+    assert!(replies.to_string().contains(&cpuid), "{replies}");
+}
