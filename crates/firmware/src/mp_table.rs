@@ -12,6 +12,8 @@ const HEADER: usize = 44;
 const CHECKSUM: usize = 7;
 /// A processor entry's flags: it is usable.
 const ENABLED: u8 = 1;
+/// CPUs of every default configuration (5.).
+const DEFAULT_CPUS: u32 = 2;
 
 /// Where floating pointers are searched: extended BIOS data area, last KiB of base memory as the
 /// BIOS counts it and at 639 KiB, BIOS ROM (4., fig. 4-1); and the first KiB, where Linux looks too.
@@ -32,6 +34,16 @@ fn areas<P: Phys + ?Sized>(mem: &P) -> [Option<(u64, u64)>; 5] {
 fn pointer<P: Phys + ?Sized>(mem: &P, at: u64) -> Option<&[u8]> {
     let bytes = mem.bytes(at, POINTER)?;
     (bytes.starts_with(b"_MP_") && bytes.get(8) == Some(&1) && sum(bytes) == 0).then_some(bytes)
+}
+
+/// Whether a floating pointer names one of the default configurations (5.) and no table.
+fn is_default(pointer: &[u8]) -> bool {
+    pointer.get(11).is_some_and(|feature| *feature != 0)
+}
+
+/// Where the configuration table is that a floating pointer names.
+fn table_of(pointer: &[u8]) -> u64 {
+    u64::from(u32_at(pointer, 4).unwrap_or(0))
 }
 
 /// A processor entry.
@@ -71,6 +83,33 @@ fn next_cpu<P: Phys + ?Sized>(
     Ok(None)
 }
 
+/// Number of enabled CPUs in the MP table that lists most of them; 0 if there is no MP table.
+///
+/// # Errors
+/// [`Error::Unreadable`] or [`Error::Malformed`].
+pub fn count_cpus<P: Phys + ?Sized>(mem: &P) -> Result<u32, Error> {
+    let mut most = 0;
+    for (base, len) in areas(mem).into_iter().flatten() {
+        for at in (base..base.saturating_add(len)).step_by(POINTER) {
+            let Some(bytes) = pointer(mem, at) else { continue };
+            most = most.max(match is_default(bytes) {
+                true => DEFAULT_CPUS,
+                false => count_in(mem, table_of(bytes))?,
+            });
+        }
+    }
+    Ok(most)
+}
+
+fn count_in<P: Phys + ?Sized>(mem: &P, table: u64) -> Result<u32, Error> {
+    let mut count = 0u32;
+    let mut offset = HEADER;
+    while let Some(cpu) = next_cpu(mem, table, &mut offset)? {
+        count = count.saturating_add(u32::from(cpu.flags & ENABLED));
+    }
+    Ok(count)
+}
+
 /// Makes every CPU but the one with this APIC ID vanish from the MP tables, all that are found. A
 /// floating pointer that names no table but one of the default configurations stands for two CPUs:
 /// it is struck out. `None` if the machine has no MP table.
@@ -86,11 +125,10 @@ pub fn disable_other_cpus<P: PhysMut + ?Sized>(
     for (base, len) in areas(mem).into_iter().flatten() {
         for at in (base..base.saturating_add(len)).step_by(POINTER) {
             let Some(bytes) = pointer(mem, at) else { continue };
-            let table = u64::from(u32_at(bytes, 4).unwrap_or(0));
-            let is_default = bytes.get(11).is_some_and(|feature| *feature != 0);
-            let one = if is_default {
+            let table = table_of(bytes);
+            let one = if is_default(bytes) {
                 patch(mem, at, &[0; 4])?;
-                Disabled { enabled_total: 2, disabled: 1 }
+                Disabled { enabled_total: DEFAULT_CPUS, disabled: 1 }
             } else {
                 disable_in(mem, table, keep_apic_id)?
             };

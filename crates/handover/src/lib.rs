@@ -133,8 +133,6 @@ pub struct HandOver {
     pub start: RealModeStart,
     /// The ACPI reset register.
     pub reset: Reset,
-    /// PM1a control port of the FADT; 0 = none.
-    pub pm1a_cnt: u16,
     /// Guest memory that still holds the loader and the image it loaded: the resident zeroes it
     /// before the guest runs.
     pub wipe: [Span; 2],

@@ -26,7 +26,6 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     if machine.cpus < 2 {
         return;
     }
-    vcpu.watch_msr(msr::APIC_BASE, false, true);
     vcpu.watch_msr(msr::X2APIC_ICR, false, true);
     let base = machine.host.read_msr(msr::APIC_BASE).unwrap_or(0);
     if let Err(error) = machine.nested.lock().protect_apic(base & BASE) {
@@ -39,12 +38,13 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
 pub(crate) fn write_msr<H: Host>(machine: &Machine<H>, register: u32, value: u64) -> Option<bool> {
     match register {
         msr::APIC_BASE => {
-            // The page stays where it is watched: moving it is refused, as by a CPU that cannot. Nobody does.
+            // With other CPUs the page stays where it is watched; over the VMM it never comes.
             let old = machine.host.read_msr(register).unwrap_or(0);
             let moved = (value ^ old) & !FLAGS != 0;
-            Some(!moved && machine.host.write_msr(register, value))
+            let taken = machine.cpus > 1 || machine.nested.lock().in_hole(value & BASE);
+            Some(!(moved && taken) && machine.host.write_msr(register, value))
         }
-        msr::X2APIC_ICR => {
+        msr::X2APIC_ICR if machine.cpus > 1 => {
             // x2APIC: the whole register at once, the destination in the upper half. The ID is MSR 802h.
             let own = machine.host.read_msr(0x802).unwrap_or(0) as u32;
             Some(match filter(value as u32, (value >> 32) as u32 == own) {

@@ -12,6 +12,8 @@ const EDX: usize = 3;
 enum What {
     /// The bits read as 0.
     Conceal,
+    /// The bits are the CPU's: named here for the reason.
+    Pass,
     /// The bit follows the guest's CR4, not the VMM's.
     Follow(u64),
 }
@@ -27,6 +29,10 @@ struct Rule {
 
 const fn conceal(register: usize, bits: u32, why: &'static str) -> Rule {
     Rule { subleaf: None, register, bits, what: What::Conceal, why }
+}
+
+const fn pass(subleaf: u32, register: usize, bits: u32, why: &'static str) -> Rule {
+    Rule { subleaf: Some(subleaf), register, bits, what: What::Pass, why }
 }
 
 /// A whole leaf reads as 0.
@@ -71,6 +77,19 @@ const POLICY: [(u32, &[Rule]); 5] = [
                 what: What::Conceal,
                 why: "FRED's MSRs are not in a VMCB without its own extension",
             },
+            pass(0, EBX, 1 << 2, "SGX: its memory is set aside by the firmware, outside the hole"),
+            pass(0, EBX, 1 << 25, "PT: writes to guest-physical memory, through the nested tables"),
+            pass(0, ECX, 1 << 16, "LA57: the nested tables need not have five levels too"),
+            pass(0, ECX, 1 << 3, "PKU: the VMM's CR4.PKE is 0"),
+            pass(0, ECX, 1 << 31, "PKS: as PKU"),
+            pass(
+                0,
+                ECX,
+                1 << 7,
+                "CET: VMRUN exchanges S_CET, SSP and ISST, and the VMM's CR4.CET is 0",
+            ),
+            pass(0, EDX, 1 << 24 | 1 << 25 | 1 << 22, "AMX: the VMM uses no vector registers"),
+            pass(0, EDX, 1 << 5, "UINTR: its state is in MSRs the VMM does not touch"),
         ],
     ),
     (0x8000_0001, &[conceal(ECX, 1 << 2 | 1 << 12, "SVM and SKINIT are ours")]),
@@ -98,6 +117,7 @@ fn apply(rules: &[Rule], subleaf: u32, cr4: u64, out: &mut [u32; 4]) {
     for rule in rules.iter().filter(|rule| rule.subleaf.is_none_or(|only| only == subleaf)) {
         let Some(value) = out.get_mut(rule.register) else { continue };
         let follow = match rule.what {
+            What::Pass => continue,
             What::Conceal => false,
             // Where the CPU lacks the feature the guest's CR4 bit cannot be set either.
             What::Follow(bit) => cr4 & bit != 0,

@@ -12,7 +12,7 @@ use emu::Opcode;
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
-use vcpu::{Event, Intercept, System, Vcpu};
+use vcpu::{Event, Intercept, System, Vcpu, Wait};
 use x86defs::{dr, rflags, vector};
 
 /// Reads of an idle line before a packet that began is left to the next tick: about 2 ms on real
@@ -81,6 +81,7 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     console.debugger.remove_software(&machine.host);
     let mut view = View { machine, cpu, vcpu, debugger: &mut console.debugger };
     let mut action = console.stub.stopped(&mut view, reason);
+    let mut looks = 0_u32;
     let stepping = loop {
         match action {
             Action::Resume { step } => break step.is_some(),
@@ -90,12 +91,19 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         action = match console.stub.output().0.receive() {
             Some(byte) => console.stub.incoming(&mut view, byte),
             None => {
+                // Let SMIs and NMIs in now and then: they are held while GIF is 0, and an analyst thinks for
+                // minutes. The NMI is delivered when the guest runs again.
+                looks = looks.wrapping_add(1);
+                if looks & 0xff == 0 {
+                    view.vcpu.wait(Wait::Nmi);
+                }
                 core::hint::spin_loop();
                 Action::None
             }
         };
     };
     let attached = console.stub.attached();
+    cpu.nmi.arrived(vcpu);
     machine.set_attached(attached);
     vcpu.intercept(Intercept::Mwait, attached);
     resume(machine, cpu, vcpu, &mut console.debugger, stepping);

@@ -1,7 +1,7 @@
 //! HLT and MWAIT: the tick of an idle guest.
 use crate::debug;
 use crate::instruction::skip;
-use crate::{Cpu, Host, Machine};
+use crate::{Cpu, Host, Machine, run};
 use emu::Opcode;
 use vcpu::{Event, Gpr, System, Vcpu, Wait};
 use x86defs::rflags;
@@ -34,11 +34,12 @@ pub(crate) fn wait<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let open = vcpu.system(System::Rflags) & rflags::IF != 0;
     let how = match (open, machine.attached()) {
         (false, _) => Wait::Nmi,
-        (true, true) => Wait::Look,
-        (true, false) => Wait::Halt,
+        (true, true) if !vcpu.capabilities().mwaitx => Wait::Look,
+        (true, _) => Wait::Halt,
     };
     let vector = vcpu.wait(how);
     cpu.nmi.arrived(vcpu);
+    run::init(machine, cpu, vcpu);
     if let Some(vector) = vector {
         vcpu.inject(Event::Interrupt(vector));
         cpu.halted = false;

@@ -1,4 +1,5 @@
 //! What the core needs of the machine it runs on. The resident gives it the real one, tests a model.
+use crate::MICROCODE;
 use link::Link;
 use paging::table::TableMemory;
 use paging::walk::PhysRead;
@@ -17,6 +18,8 @@ pub trait Host: PhysRead {
     fn read_msr(&self, msr: u32) -> Option<u64>;
     /// WRMSR; false if the CPU raises #GP.
     fn write_msr(&self, msr: u32, value: u64) -> bool;
+    /// Give the CPU a microcode patch; false if it raises #GP.
+    fn load_microcode(&self, patch: &[u8; MICROCODE]) -> bool;
     /// IN AL, port.
     fn port_in(&self, port: u16) -> u8;
     /// OUT port, AL.

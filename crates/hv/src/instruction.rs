@@ -1,5 +1,5 @@
 //! Completing an instruction for the guest, or raising its fault.
-use crate::{Cpu, Host, Machine};
+use crate::{Cpu, Host, Machine, debug};
 use emu::{CodeSize, Instruction, MAX_LEN, Opcode};
 use vcpu::{Event, Gpr, Seg, System, Vcpu};
 use x86defs::{cr, dr, rflags, segment, vector};
@@ -83,8 +83,10 @@ pub(crate) fn skip<H: Host>(
         let found = decode(machine, vcpu).filter(|found| found.opcode == opcode)?;
         Some(vcpu.system(System::Rip).wrapping_add(u64::from(found.len)))
     });
-    if let Some(next) = next {
-        retire(cpu, vcpu, next);
+    match next {
+        Some(next) => retire(cpu, vcpu, next),
+        // In code that is not RAM it would exit again at once, and for ever: let the analyst in.
+        None => drop(debug::poll(machine, cpu, vcpu)),
     }
 }
 
@@ -110,6 +112,11 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
 
 /// Raise an exception; its error code is pushed outside real mode only.
 pub(crate) fn fault(vcpu: &mut dyn Vcpu, vector: u8, error: u32) {
+    if vector != vector::DB {
+        // A fault's image of RFLAGS has RF set (APM 2, 3.1.6): the instruction is tried again.
+        let flags = vcpu.system(System::Rflags);
+        vcpu.set_system(System::Rflags, flags | rflags::RF);
+    }
     let protected = vcpu.system(System::Cr0) & cr::CR0_PE != 0;
     let error = (protected && vector::has_error_code(vector)).then_some(error);
     vcpu.inject(Event::Exception(vector, error));

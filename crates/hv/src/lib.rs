@@ -26,6 +26,7 @@ mod host;
 mod instruction;
 mod log;
 mod machine;
+mod microcode;
 mod msr;
 mod nested;
 mod nmi;
@@ -38,6 +39,7 @@ pub use cpu::Cpu;
 pub use host::Host;
 pub use log::Log;
 pub use machine::{Buffers, Machine};
+pub use microcode::LARGEST as MICROCODE;
 pub use nested::{APIC_WINDOW, Nested, Roots};
 pub use run::run;
 

@@ -1,6 +1,6 @@
 //! What all CPUs share. Locks are taken in the order of the fields and never across a guest entry.
 use crate::debug::Debugger;
-use crate::{Host, Log, Nested, ports::Devices};
+use crate::{Host, Log, MICROCODE, Nested, ports::Devices};
 use core::sync::atomic::{AtomicBool, Ordering};
 use handover::Options;
 use spin::Mutex;
@@ -12,6 +12,8 @@ pub struct Buffers {
     pub frame: &'static mut [u8; PACKET],
     /// The packet being answered.
     pub scratch: &'static mut [u8; PACKET],
+    /// A microcode patch.
+    pub patch: &'static mut [u8; MICROCODE],
 }
 
 /// The analyst's line as the stub writes it.
@@ -41,6 +43,7 @@ pub struct Machine<H: Host> {
     pub(crate) devices: Mutex<Devices>,
     pub(crate) nested: Mutex<Nested<H::Tables>>,
     pub(crate) log: Mutex<Log<H::Link>>,
+    pub(crate) patch: Mutex<&'static mut [u8; MICROCODE]>,
     attached: AtomicBool,
 }
 
@@ -67,6 +70,7 @@ impl<H: Host> Machine<H> {
             devices: Mutex::new(Devices::default()),
             nested: Mutex::new(nested),
             log: Mutex::new(log),
+            patch: Mutex::new(buffers.patch),
             attached: AtomicBool::new(false),
         }
     }

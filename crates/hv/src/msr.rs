@@ -1,25 +1,51 @@
 //! The MSRs the VMM shadows or conceals; all others are the CPU's own.
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
-use crate::{Cpu, Host, Machine, apic};
+use crate::{Cpu, Host, Machine, apic, microcode};
 use emu::Opcode;
 use vcpu::{Gpr, System, Vcpu};
 use x86defs::{cr, msr};
 
 /// MSRs that do not exist for the guest, whose CPUID reports no SVM and no SEV.
-const CONCEALED: [u32; 7] = [
+const CONCEALED: [u32; 9] = [
     msr::VM_CR,
     msr::SMM_CTL,
     msr::VM_HSAVE_PA,
     msr::SVM_KEY,
-    0xc001_011e,
-    0xc001_0130,
-    0xc001_0131,
+    msr::TSC_RATIO,
+    msr::AVIC_DOORBELL,
+    msr::VMPAGE_FLUSH,
+    msr::SEV_ES_GHCB,
+    msr::SEV_STATUS,
 ];
+
+/// MSRs that decide where memory is. The firmware has set them, no OS changes them, and a change could lay
+/// something else over the VMM: only the value they have can be written.
+const FIXED: [u32; 12] = [
+    msr::IORR_BASE0,
+    msr::IORR_BASE0 + 1,
+    msr::IORR_BASE0 + 2,
+    msr::IORR_BASE0 + 3,
+    msr::TOP_MEM,
+    msr::TOP_MEM2,
+    msr::MMIO_CFG_BASE,
+    msr::SMM_BASE,
+    msr::SMM_ADDR,
+    msr::SMM_MASK,
+    msr::RMP_BASE,
+    msr::RMP_END,
+];
+
+/// SYSCFG bits a guest may change: how the MTRRs of the first MiB are read and written, and the type of
+/// memory above 4 GiB (APM 2, 3.2.2). The others move memory or encrypt it.
+const SYSCFG_FREE: u64 = 1 << 18 | 1 << 19 | 1 << 22;
 
 /// Ask for the exits this module handles.
 pub(crate) fn watch(vcpu: &mut dyn Vcpu) {
     for register in CONCEALED.into_iter().chain([msr::EFER]) {
         vcpu.watch_msr(register, true, true);
+    }
+    for register in FIXED.into_iter().chain([msr::SYSCFG, msr::APIC_BASE, msr::PATCH_LOADER]) {
+        vcpu.watch_msr(register, false, true);
     }
 }
 
@@ -48,6 +74,12 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     let done = match register {
         msr::EFER => write_efer(machine, vcpu, value),
         _ if CONCEALED.contains(&register) => false,
+        _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
+        msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {
+            let value = old & !SYSCFG_FREE | value & SYSCFG_FREE;
+            machine.host.write_msr(register, value)
+        }),
+        msr::PATCH_LOADER => microcode::load(machine, vcpu, value),
         _ => match apic::write_msr(machine, register, value) {
             Some(done) => done,
             None => machine.host.write_msr(register, value),

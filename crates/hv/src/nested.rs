@@ -2,7 +2,8 @@
 //!
 //! The hole reads FFh and swallows writes for every instruction without decoding any: its pages show
 //! one read-only page of FFh; a write gets a scratch page in its place for one step (docs/decisions).
-use crate::{Cpu, Host, Machine, debug, step};
+use crate::instruction::inject_gp;
+use crate::{Cpu, Host, Machine, step};
 use handover::Span;
 use paging::table::{
     self, ADDR, MapError, NX, PCD, PRESENT, PWT, PageSize, TableMemory, USER, WRITE, leaf, map,
@@ -94,6 +95,13 @@ impl<T: TableMemory> Nested<T> {
         let no_execute = tables.alloc().ok_or(MapError::OutOfTables)?;
         let scratch = tables.alloc().ok_or(MapError::OutOfTables)?;
         let a20_off = copy | a20_on & !ADDR;
+        // Of the VMM's own tables the lower half is data: the guest's memory.
+        for n in 0..ENTRIES.wrapping_div(2) {
+            let entry = tables.read(at(own_root, n));
+            if entry & PRESENT != 0 {
+                tables.write(at(own_root, n), entry | NX);
+            }
+        }
         let mut this = Self {
             tables,
             root,
@@ -111,6 +119,11 @@ impl<T: TableMemory> Nested<T> {
         };
         this.fill_scratch();
         Ok(this)
+    }
+
+    /// Whether the page at `gpa` is the VMM's.
+    pub(crate) fn in_hole(&self, gpa: u64) -> bool {
+        self.hole.overlaps(gpa, PAGE)
     }
 
     /// The root every CPU uses.
@@ -281,9 +294,7 @@ pub(crate) fn fault<H: Host>(
             step::open_hole(machine, cpu, vcpu);
         }
         Ok(Outcome::Opened) => step::open_hole(machine, cpu, vcpu),
-        Err(error) => {
-            machine.log(format_args!("{fault:x?} cannot be mapped: {error:?}; frozen"));
-            debug::stop(machine, cpu, vcpu, debug::Stop::Interrupt);
-        }
+        // No table can show it, or there is no memory for one: nothing answers there.
+        Err(_) => inject_gp(vcpu),
     }
 }

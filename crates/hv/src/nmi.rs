@@ -18,6 +18,11 @@ impl Nmi {
         self.pending
     }
 
+    /// Whether one is waiting that the guest can take.
+    pub(crate) fn due(&self) -> bool {
+        self.pending && !self.blocked
+    }
+
     /// A physical NMI may have been taken.
     pub(crate) fn arrived(&mut self, vcpu: &mut dyn Vcpu) {
         self.pending |= vcpu.take_nmi();
@@ -25,7 +30,7 @@ impl Nmi {
 
     /// Deliver what is pending, if the guest can take it now.
     pub(crate) fn deliver(&mut self, vcpu: &mut dyn Vcpu, stepping: bool) {
-        if self.pending && !self.blocked && !stepping && vcpu.queued().is_none() {
+        if self.due() && !stepping && vcpu.queued().is_none() {
             self.pending = false;
             self.blocked = true;
             vcpu.inject(Event::Nmi);

@@ -49,11 +49,27 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
         return;
     }
+    // An NMI goes first (APM 2, 8.5); the interrupt stays pending then.
+    vcpu.wait(Wait::Nmi);
+    cpu.nmi.arrived(vcpu);
+    if cpu.nmi.due() {
+        return;
+    }
     if let Some(vector) = vcpu.wait(Wait::Look) {
         vcpu.inject(Event::Interrupt(vector));
     }
-    // The window that takes an interrupt lets an NMI in as well.
+    // The window that takes an interrupt lets an NMI and an INIT in as well.
     cpu.nmi.arrived(vcpu);
+    init(machine, cpu, vcpu);
+}
+
+/// The INIT that came since the last look.
+pub(crate) fn init<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if vcpu.take_init() {
+        step::abandon(machine, cpu, vcpu);
+        cpu.halted = false;
+        vcpu.init();
+    }
 }
 
 #[inline(never)]
@@ -73,10 +89,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         }
         Exit::Nmi => cpu.nmi.arrived(vcpu),
         Exit::Iret => nmi::iret(machine, cpu, vcpu),
-        Exit::Init => {
-            step::abandon(machine, cpu, vcpu);
-            vcpu.init();
-        }
+        Exit::Init => init(machine, cpu, vcpu),
         Exit::Icebp => debug::icebp(machine, cpu, vcpu),
         Exit::MovDr { register, write, gpr } => {
             debug::mov_dr(machine, cpu, vcpu, register, write, gpr);

@@ -8,7 +8,7 @@ use crate::instruction::{code_size, decode};
 use crate::{Cpu, Host, Machine, apic, debug};
 use emu::{CodeSize, Instruction, Opcode};
 use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
-use x86defs::{cr, dr, rflags, segment, vector};
+use x86defs::{cr, dr, msr, rflags, segment, vector};
 
 /// What the step is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ enum How {
     Trap {
         /// The guest's own TF.
         tf: u64,
+        /// The guest's DebugCtl, if TF would trap on branches only.
+        btf: Option<u64>,
         /// DR6 as it was: while stepping it shows only what is new.
         dr6: u64,
         instruction: Option<Instruction>,
@@ -59,7 +61,11 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     }
     let instruction = decode(machine, vcpu);
     let flags = vcpu.system(System::Rflags);
-    let how = How::Trap { tf: flags & rflags::TF, dr6: vcpu.system(System::Dr6), instruction };
+    let btf = machine.host.read_msr(msr::DEBUGCTL).filter(|value| value & msr::DEBUGCTL_BTF != 0);
+    if let Some(value) = btf {
+        machine.host.write_msr(msr::DEBUGCTL, value & !msr::DEBUGCTL_BTF);
+    }
+    let how = How::Trap { tf: flags & rflags::TF, btf, dr6: vcpu.system(System::Dr6), instruction };
     cpu.step = Some(Step { why, how });
     if instruction.is_some_and(|found| found.opcode == Opcode::Syscall) && syscall(vcpu) {
         cpu.retired = true;
@@ -118,8 +124,9 @@ pub(crate) fn trapped<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
 
 /// The stepped instruction raised an event, now queued: the guest sees it without our TF.
 pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
-    let Some(Step { why, how: How::Trap { tf, dr6, .. } }) = &cpu.step else { return };
-    let (why, tf, dr6) = (*why, *tf, *dr6);
+    let Some(Step { why, how: How::Trap { tf, btf, dr6, .. } }) = &cpu.step else { return };
+    let (why, tf, btf, dr6) = (*why, *tf, *btf, *dr6);
+    restore_btf(machine, btf);
     restore_flags(vcpu, tf);
     restore_dr6(vcpu, dr6);
     vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
@@ -142,8 +149,11 @@ pub(crate) fn software_interrupt<H: Host>(
         Some(Opcode::Int(n)) => Event::Software(n),
         Some(Opcode::Int3) => Event::Exception(vector::BP, None),
         Some(Opcode::Into) => Event::Exception(4, None),
-        // Rewritten since: execute what is there now.
-        _ => return,
+        // Rewritten since, or not RAM: execute what is there now, and let the analyst in.
+        _ => {
+            debug::poll(machine, cpu, vcpu);
+            return;
+        }
     };
     let len = found.map_or(0, |found| u64::from(found.len));
     let rip = vcpu.system(System::Rip).wrapping_add(len);
@@ -160,7 +170,8 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     vcpu.hold_interrupts(false);
     match step.how {
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
-        How::Trap { tf, dr6, instruction } => {
+        How::Trap { tf, btf, dr6, instruction } => {
+            restore_btf(machine, btf);
             complete(machine, vcpu, tf, dr6, instruction);
             vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
             let written = machine.nested.lock().apic_written();
@@ -217,6 +228,13 @@ fn complete<H: Host>(
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
         vcpu.inject(Event::Exception(vector::DB, None));
+    }
+}
+
+/// #DB clears BTF (APM 2, 13.1.1.5); the step was none of the guest's.
+fn restore_btf<H: Host>(machine: &Machine<H>, btf: Option<u64>) {
+    if let Some(value) = btf {
+        machine.host.write_msr(msr::DEBUGCTL, value);
     }
 }
 

@@ -11,8 +11,8 @@ use x86defs::vmcb::Vmcb;
 #[repr(C)]
 pub(crate) struct Local {
     pub(crate) nmi: AtomicBool,
-    /// Its own address, at GS:8.
-    pub(crate) own: *const Local,
+    /// An INIT came as #SX; at GS:1.
+    pub(crate) init: AtomicBool,
     /// The machine, for a report of a fault.
     pub(crate) machine: *const (),
 }
@@ -56,11 +56,13 @@ pub(crate) fn set_up(
     let stacks =
         Stacks { nmi: stack(IST_STACK)?, fault: stack(IST_STACK)?, check: stack(IST_STACK)? };
     let top = stack(STACK)?;
-    let local =
-        carve.put(Local { nmi: AtomicBool::new(false), own: ptr::null(), machine: ptr::null() })?;
+    let local = carve.put(Local {
+        nmi: AtomicBool::new(false),
+        init: AtomicBool::new(false),
+        machine: ptr::null(),
+    })?;
     let descriptors = carve.put(Descriptors::new())?;
     let local_at: *mut Local = local;
-    local.own = local_at;
     // SAFETY: both live in the hole for ever; GS is used by the VMM's handlers alone.
     unsafe { descriptors.load(&stacks, tables, local_at as u64) };
     // SAFETY: zeroes are a VMCB, a map that watches nothing, and bytes.
@@ -75,8 +77,8 @@ pub(crate) fn set_up(
     };
     // SAFETY: `hsave` was carved for this.
     let capabilities = unsafe { svm::enable(hsave) }.map_err(Failure::Refused)?;
-    // SAFETY: the local block is never freed; the flag is an atomic.
-    let nmi = unsafe { &(*local_at).nmi };
+    // SAFETY: the local block is never freed; the flags are atomics.
+    let (nmi, init) = unsafe { (&(*local_at).nmi, &(*local_at).init) };
     let parts = Parts {
         capabilities,
         vmcb: NonNull::from(vmcb),
@@ -90,6 +92,7 @@ pub(crate) fn set_up(
         window_idtr: tables.window_idtr(),
         main_idtr: tables.main_idtr(),
         nmi,
+        init,
     };
     // SAFETY: everything was carved zeroed for this vCPU alone; SVM is on, GIF is 0, the descriptor
     // tables are loaded.

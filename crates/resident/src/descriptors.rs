@@ -8,7 +8,7 @@ global_asm!(include_str!("entry.S"));
 
 unsafe extern "C" {
     static exception_stubs: [[u8; 16]; 32];
-    static window_stubs: [[u8; 16]; 256];
+    static window_stubs: [[u8; 32]; 256];
     fn nmi_stub();
 }
 
@@ -65,11 +65,11 @@ impl Tables {
         window_pointer: Pointer::EMPTY,
     };
 
-    /// Fill the gates. NMI and #MC are the same in both: they may come in the window as well, and so may
-    /// #SX, which an INIT becomes.
+    /// Fill the gates. An NMI may come in the window as well. #MC may not: CR4.MCE is 0, so that vector 18,
+    /// which the guest may give to any device, is an interrupt there like the others.
     pub(crate) fn fill(&mut self) {
         let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
-        let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 16;
+        let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 32;
         for (n, gate) in self.main.iter_mut().enumerate() {
             *gate = Gate::interrupt(
                 exception(n),
@@ -85,7 +85,6 @@ impl Tables {
         }
         for gates in [&mut self.main[..], &mut self.window[..]] {
             gates[2] = Gate::interrupt(nmi_stub as *const () as u64, 1);
-            gates[18] = Gate::interrupt(exception(18), 3);
         }
         self.main_pointer = Pointer {
             limit: size_of::<[Gate; 32]>() as u16 - 1,

@@ -112,22 +112,50 @@ exception_common:
     add rsp, 16
     iretq
 
-# NMI: sets this CPU's flag, the first byte behind GS, and touches nothing else.
+# NMI: sets this CPU's flag, the first byte behind GS. One that comes between the STGI and the HLT of the
+# halting window would be slept over: it returns behind the HLT instead.
 .balign 16
 .global nmi_stub
 nmi_stub:
     mov byte ptr gs:[0], 1
+    push rax
+    lea rax, [rip + svm_window_halt_open]
+    cmp [rsp + 8], rax
+    jb 1f
+    lea rax, [rip + svm_window_halt_hlt]
+    cmp [rsp + 8], rax
+    ja 1f
+    inc rax
+    mov [rsp + 8], rax
+1:  pop rax
     iretq
 
-# The interrupt window (svm): the vector into EAX, IF cleared in the frame, back.
+# The interrupt window (svm): the vector into R10D, IF cleared in the frame, back.
 .macro interrupt number
-.balign 16
-    mov eax, \number
+.balign 32
+    .if \number == 30
+    jmp window_30
+    .else
+    mov r10d, \number
     and qword ptr [rsp + 16], -0x201
     iretq
+    .endif
 .endm
 
-.balign 16
+# Vector 30 is an external interrupt, or #SX with its error code on top: an INIT (APM 2, 15.28). The word
+# above the return address is CS in the one case and the return address in the other.
+window_30:
+    cmp qword ptr [rsp + 8], 8
+    je 1f
+    add rsp, 8
+    mov byte ptr gs:[1], 1
+    and qword ptr [rsp + 16], -0x201
+    iretq
+1:  mov r10d, 30
+    and qword ptr [rsp + 16], -0x201
+    iretq
+
+.balign 32
 .global window_stubs
 window_stubs:
 .set n, 0
@@ -135,3 +163,5 @@ window_stubs:
     interrupt n
     .set n, n + 1
 .endr
+# Rust counts on the stride: this does not assemble if a stub outgrew it.
+.org window_stubs + 256 * 32

@@ -4,7 +4,9 @@ use crate::cpu::Local;
 use crate::start::Real;
 use core::arch::asm;
 use core::panic::PanicInfo;
-use x86defs::vector;
+use core::sync::atomic::Ordering;
+use handover::VMM_BASE;
+use x86defs::{msr, rflags, vector};
 
 unsafe extern "C" {
     fn msr_read_at();
@@ -25,7 +27,7 @@ struct Frame {
     ss: u64,
 }
 
-/// #SX: a redirected INIT (APM 2, 15.28). The exit that announced it has dealt with it.
+/// #SX: a redirected INIT (APM 2, 15.28).
 const SX: u64 = 30;
 
 #[unsafe(no_mangle)]
@@ -35,8 +37,16 @@ extern "C" fn resident_exception(frame: &mut Frame) {
         frame.rip = msr_refused as *const () as u64;
         return;
     }
-    // A breakpoint the guest or the analyst armed, met in the few instructions around VMRUN.
-    if matches!(frame.vector, SX) || frame.vector == u64::from(vector::DB) {
+    if frame.vector == SX {
+        if let Some(local) = local() {
+            // Relaxed: read by this CPU.
+            local.init.store(true, Ordering::Relaxed);
+        }
+        return;
+    }
+    if frame.vector == u64::from(vector::DB) {
+        // A breakpoint the guest or the analyst armed, met around VMRUN: pass this instruction.
+        frame.rflags |= rflags::RF;
         return;
     }
     let cr2: u64;
@@ -55,17 +65,23 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     freeze()
 }
 
-fn report(text: core::fmt::Arguments<'_>) {
-    let local: *const Local;
-    // SAFETY: GS base is this CPU's `Local` from the moment the handlers can run.
+/// What GS points to; `None` before the descriptor tables are loaded, when GS base is the loader's 0.
+fn local() -> Option<&'static Local> {
+    let (low, high): (u32, u32);
+    // SAFETY: every 64-bit CPU has this MSR, and reading it has no effect.
     unsafe {
-        asm!("mov {}, gs:[8]", out(reg) local, options(readonly, nostack));
+        asm!("rdmsr", in("ecx") msr::GS_BASE, out("eax") low, out("edx") high, options(nomem, nostack));
     }
-    // SAFETY: as above; `machine` is null or the machine, which lives for ever.
-    unsafe {
-        if let Some(machine) = local.as_ref().and_then(|it| it.machine.cast::<Real>().as_ref()) {
-            machine.try_log(text);
-        }
+    let base = u64::from(high) << 32 | u64::from(low);
+    // SAFETY: the VMM sets GS base once, to this CPU's `Local`, which lives for ever in the upper half.
+    (base >= VMM_BASE).then(|| unsafe { &*(base as *const Local) })
+}
+
+fn report(text: core::fmt::Arguments<'_>) {
+    // SAFETY: `machine` is null or the machine, which lives for ever.
+    let machine = local().and_then(|local| unsafe { local.machine.cast::<Real>().as_ref() });
+    if let Some(machine) = machine {
+        machine.try_log(text);
     }
 }
 

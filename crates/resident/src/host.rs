@@ -5,6 +5,7 @@ use core::arch::x86_64::__cpuid_count;
 use handover::Reset;
 use link::{CpuPorts, Ports, uart::Uart};
 use paging::walk::PhysRead;
+use x86defs::msr;
 
 unsafe extern "C" {
     fn msr_read(msr: u32, value: *mut u64) -> u32;
@@ -63,12 +64,26 @@ impl hv::Host for Pc {
         unsafe { msr_write(msr, value) != 0 }
     }
 
+    fn load_microcode(&self, patch: &[u8; hv::MICROCODE]) -> bool {
+        // SAFETY: the CPU reads the patch and checks its signature; #GP is caught.
+        unsafe { msr_write(msr::PATCH_LOADER, patch.as_ptr() as u64) != 0 }
+    }
+
     fn port_in(&self, port: u16) -> u8 {
-        ports().read(port)
+        let value: u8;
+        // SAFETY: the port is the guest's. GIF is 1 for this one instruction, for a board that emulates it
+        // by an SMI answers with the instruction (APM 2, 15.17); interrupts are off, an NMI sets its flag.
+        unsafe {
+            asm!("stgi", "in al, dx", "clgi", in("dx") port, out("al") value, options(nostack))
+        };
+        value
     }
 
     fn port_out(&self, port: u16, value: u8) {
-        ports().write(port, value);
+        // SAFETY: as above.
+        unsafe {
+            asm!("stgi", "out dx, al", "clgi", in("dx") port, in("al") value, options(nostack))
+        };
     }
 
     fn apic_read(&self, register: u16) -> u32 {

@@ -70,8 +70,16 @@ fn prepare(
         .map_err(|_| Failure::Exhausted)?;
     let root = nested.root();
     let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
-    let ring = carve.put([0; 16 << 10])?;
-    let buffers = Buffers { frame: carve.put([0; _])?, scratch: carve.put([0; _])? };
+    // SAFETY: zeroes are bytes.
+    let (ring, frame, scratch, patch) = unsafe {
+        (
+            carve.zeroed::<[u8; 16 << 10]>()?.0,
+            carve.zeroed()?.0,
+            carve.zeroed()?.0,
+            carve.zeroed()?.0,
+        )
+    };
+    let buffers = Buffers { frame, scratch, patch };
     let host = Pc { ram, reset: handover.reset };
     let log = Log::new(ring, mirror);
     let machine = carve.put(Machine::new(
@@ -88,6 +96,7 @@ fn prepare(
     let Local { machine: place, .. } = local;
     *place = machine_at.cast();
     handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
+    vcpu.flush();
     real_mode(&mut vcpu, handover);
     machine.log(format_args!(
         "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",

@@ -50,6 +50,8 @@ pub(crate) struct Features {
     pub(crate) page_1gb: bool,
     /// Its initial local APIC id (CPUID 1 EBX bits 31:24).
     pub(crate) apic_id: u8,
+    /// Threads of the processor it is part of (CPUID 8000_0008h ECX bits 7:0, plus 1).
+    pub(crate) threads: u32,
 }
 
 /// Checks a CPU by its CPUID leaves (`cpuid`) and its VM_CR (`vm_cr`, asked for only if it has SVM).
@@ -75,7 +77,9 @@ pub(crate) fn check(
         return Err(Unfit::NoNx);
     }
     let [.., apic_id] = cpuid(1).ebx.to_le_bytes();
-    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id })
+    // The leaf exists: the one that reports nested paging comes after it.
+    let threads = (cpuid(0x8000_0008).ecx & 0xff) + 1;
+    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id, threads })
 }
 
 /// [`check`] for the CPU that executes this.
@@ -179,6 +183,7 @@ mod tests {
                 1 => ebx = 0x0700_0800,
                 0x8000_0000 => eax = 0x8000_000a,
                 0x8000_0001 => (ecx, out) = (u32::from(svm) << 2, edx),
+                0x8000_0008 => ecx = 0x300f,
                 0x8000_000a => out = u32::from(npt),
                 _ => {}
             }
@@ -191,7 +196,7 @@ mod tests {
     #[test]
     fn a_fit_cpu_is_described() {
         let features = check(cpu(true, true, NX | 1 << 26), || 0);
-        assert_eq!(features, Ok(Features { page_1gb: true, apic_id: 7 }));
+        assert_eq!(features, Ok(Features { page_1gb: true, apic_id: 7, threads: 16 }));
         assert!(!check(cpu(true, true, NX), || 0).unwrap().page_1gb);
     }
 

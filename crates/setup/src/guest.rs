@@ -1,21 +1,35 @@
 //! The firmware's tables as the guest shall find them: no other CPU, no UART of ours.
 
 use firmware::acpi::{Rsdp, fadt, madt, spcr};
-use firmware::{PhysMut, bda, mp_table};
+use firmware::{Phys, PhysMut, bda, mp_table};
 use handover::{Options, Reset};
 
 use crate::console::Console;
 use crate::error::Error;
 
-/// What the tables say about switching the machine off.
-pub(crate) struct Power {
-    /// The reset register.
-    pub(crate) reset: Reset,
-    /// The PM1a control port; 0 = none.
-    pub(crate) pm1a_cnt: u16,
+/// How many CPUs the machine has, this one included: those the MADT lists. Without one, the larger of
+/// what the MP table lists and `threads`, this processor's own (`AMD APM 3, E.4.7`): rather one
+/// too many than one that is started unnoticed.
+///
+/// # Errors
+/// [`Error::Firmware`] if a MADT makes no sense. An MP table that does not counts for nothing.
+pub(crate) fn count_cpus<M: Phys + ?Sized>(
+    memory: &M,
+    rsdp: Option<&Rsdp>,
+    threads: u32,
+) -> Result<u32, Error> {
+    let listed = match rsdp {
+        Some(rsdp) => madt::count_cpus(memory, rsdp)?,
+        None => 0,
+    };
+    Ok(match listed {
+        0 => mp_table::count_cpus(memory).unwrap_or(0).max(threads),
+        _ => listed,
+    })
 }
 
-/// Disables every CPU but the one with `apic_id`, hides the UARTs of `options`, and reads the FADT.
+/// Disables every CPU but the one with `apic_id`, hides the UARTs of `options`; returns the reset
+/// register of the FADT.
 ///
 /// # Errors
 /// [`Error::Firmware`] if the MADT cannot be changed: a guest that starts another CPU would have
@@ -27,14 +41,14 @@ pub(crate) fn conceal<M: PhysMut + ?Sized>(
     rsdp: Option<&Rsdp>,
     apic_id: u8,
     options: &Options,
-) -> Result<Power, Error> {
-    let mut power = Power { reset: Reset::default(), pm1a_cnt: 0 };
+) -> Result<Reset, Error> {
+    let mut reset = Reset::default();
     let keep = u32::from(apic_id);
     if let Some(rsdp) = rsdp {
         madt::disable_other_cpus(memory, rsdp, keep)?;
         if let Some(fadt) = fadt::find(memory, rsdp) {
             let (port, value) = fadt.reset.unwrap_or_default();
-            power = Power { reset: Reset { port, value }, pm1a_cnt: fadt.pm1a_cnt };
+            reset = Reset { port, value };
         }
     }
     if let Err(error) = mp_table::disable_other_cpus(memory, keep) {
@@ -48,5 +62,9 @@ pub(crate) fn conceal<M: PhysMut + ?Sized>(
             console.line(&format_args!("{error}. The guest can see the UART {:#x}.", uart.port));
         }
     }
-    Ok(power)
+    Ok(reset)
 }
+
+#[cfg(test)]
+#[path = "guest_tests.rs"]
+mod tests;

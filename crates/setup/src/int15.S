@@ -2,6 +2,10 @@
    memory services of `int 15h` answered from tables, everything else left to the firmware.
    ACPI 6.5, 15.1 (E820h); Ralf Brown's Interrupt List, INT 15/AX=E801h, INT 15/AH=88h.
 
+   What some vendors' firmware offers beside these would tell the memory as it was. So it fails as on
+   machines without it: AX=E881h and AH=8Ah (Phoenix), AX=DA88h (AMI), AH=C7h (PS/2). Their callers
+   fall back on the others.
+
    The page starts at offset 0 of its segment. Offsets of the data, filled in by setup:
      {OLD} the firmware's vector; {E801} AX and BX of E801h; {EXT88} AX of 88h;
      {COUNT} number of E820h entries; {TABLE} the entries, 24 bytes each. */
@@ -24,6 +28,14 @@ handler:
     je e801
     cmpb $0x88, %ah
     je ext88
+    cmpw $0xE881, %ax
+    je failure
+    cmpw $0xDA88, %ax
+    je failure
+    cmpb $0x8A, %ah
+    je failure
+    cmpb $0xC7, %ah
+    je failure
     ljmpw *%cs:{OLD}
 
 ext88:

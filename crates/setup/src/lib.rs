@@ -27,7 +27,7 @@ mod tables;
 use core::convert::Infallible;
 use core::ptr;
 
-use firmware::acpi::{Rsdp, madt};
+use firmware::acpi::Rsdp;
 use firmware::e820::Map;
 use handover::{HandOver, MAGIC, Options, Span, VMM_BASE};
 use paging::table::PageSize;
@@ -67,10 +67,7 @@ pub fn start(
     let cpu = cpu::check_this()?;
     let image = Image::parse(boot.image)?;
     let mut map = boot.map;
-    let cpus = match &boot.rsdp {
-        Some(rsdp) => madt::count_cpus(memory, rsdp)?.max(1),
-        None => 1,
-    };
+    let cpus = guest::count_cpus(memory, boot.rsdp.as_ref(), cpu.threads)?;
     let needs = Needs {
         image_len: image.memory_len(),
         cpus,
@@ -86,7 +83,7 @@ pub fn start(
     let room = memory.bytes_mut(hole.base, hole.len as usize).ok_or(Error::NoRoom(hole.len))?;
     let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs)?;
 
-    let firmware = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &boot.options)?;
+    let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &boot.options)?;
     let start = low::install(memory, low_page, &map, boot.drive)?;
 
     let handover = HandOver {
@@ -100,8 +97,7 @@ pub fn start(
         cpus,
         options: boot.options,
         start,
-        reset: firmware.reset,
-        pm1a_cnt: firmware.pm1a_cnt,
+        reset,
         wipe: memory.occupied(),
         ram_len,
         ram,

@@ -22,6 +22,7 @@
 )]
 
 mod arch;
+mod copies;
 mod frame;
 mod regs;
 mod reply;

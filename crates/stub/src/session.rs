@@ -1,5 +1,6 @@
 //! The life cycle: who is attached, whether the guest runs, and what is still owed to the client.
 
+use crate::copies::Copies;
 use crate::frame::{CTRL_C, Event, Frame};
 use crate::shim::{self, Outcome};
 use crate::{Action, Breakpoint, Output, Reason, Target, reply};
@@ -50,6 +51,8 @@ struct Choices {
 /// The GDB server.
 pub struct Stub<O> {
     frame: Frame,
+    copies: Copies,
+    /// Room for `gdbstub`, and for the packet `copies` speaks of as long as it expects any.
     scratch: &'static mut [u8],
     out: O,
     life: Life,
@@ -66,6 +69,7 @@ impl<O: Output> Stub<O> {
     ) -> Self {
         Stub {
             frame: Frame::new(frame),
+            copies: Copies::default(),
             scratch,
             out,
             life: Life::Detached,
@@ -86,6 +90,7 @@ impl<O: Output> Stub<O> {
 
     /// Takes one byte from the link.
     pub fn incoming(&mut self, target: &mut dyn Target, byte: u8) -> Action {
+        self.copies.see(byte);
         if self.life == Life::Stopping(Owed::Answer) {
             // The frame is taken. Nothing is lost: who sends now has no acknowledgement yet.
             return Action::None;
@@ -101,6 +106,8 @@ impl<O: Output> Stub<O> {
         };
         match (event, self.life) {
             (None, _) => Action::None,
+            // A damaged copy: asked for again, it would be the next packet that comes twice.
+            (Some(Event::Damaged), _) if self.copies.expected() => Action::None,
             (Some(Event::Damaged), _) => {
                 self.out.put(b'-');
                 Action::None
@@ -115,7 +122,12 @@ impl<O: Output> Stub<O> {
                 self.life = Life::Stopping(Owed::Answer);
                 Action::None
             }
-            (Some(Event::Packet), Life::Stopped) => self.answer(target),
+            (Some(Event::Packet), Life::Stopped) => {
+                match self.copies.take(self.frame.packet(), self.scratch) {
+                    true => Action::None,
+                    false => self.answer(target),
+                }
+            }
         }
     }
 
@@ -129,11 +141,24 @@ impl<O: Output> Stub<O> {
             Life::Running | Life::Stopping(Owed::StopReply) => self.stop_reply(),
             Life::Stopping(Owed::Answer) => {
                 self.start(target);
-                return self.answer(target);
+                let action = self.answer(target);
+                if self.life == Life::Stopped {
+                    self.expect_copies();
+                }
+                return action;
             }
             Life::Detached | Life::Stopped => {}
         }
         Action::None
+    }
+
+    /// Keeps the packet in the frame, to know it again.
+    fn expect_copies(&mut self) {
+        let packet = self.frame.packet();
+        if let Some(kept) = self.scratch.get_mut(..packet.len()) {
+            kept.copy_from_slice(packet);
+            self.copies.expect(packet.len());
+        }
     }
 
     fn interrupt(&mut self, owed: Owed) -> Action {
@@ -172,6 +197,11 @@ impl<O: Output> Stub<O> {
                 self.choose(op, cpu);
             }
             [b'm', range @ ..] if !readable(range) => self.malformed(),
+            // Unlike `k` it wants an answer, which `gdbstub` does not give. Any process is ours.
+            [b'v', b'K', b'i', b'l', b'l', b';', ..] => {
+                self.send(format_args!("OK"));
+                return self.leave(target, Action::Kill);
+            }
             [b'q', b'S', b'u', b'p', b'p', b'o', b'r', b't', b'e', b'd', asked @ ..] => {
                 let asks =
                     |name: &[u8]| asked.split(|b| matches!(b, b':' | b';')).any(|f| f == name);

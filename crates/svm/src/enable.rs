@@ -61,7 +61,7 @@ pub unsafe fn enable(hsave: u64) -> Result<Capabilities, Refusal> {
         next_rip: features & feature::NRIPS != 0,
         decode_assists: features & feature::DECODE_ASSISTS != 0,
         flush_by_asid: features & feature::FLUSH_BY_ASID != 0,
-        clean_bits: features & feature::VMCB_CLEAN != 0,
         mwaitx: extended.ecx & 1 << 29 != 0,
+        invlpgb: features & feature::INVLPGB != 0,
     })
 }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use vcpu::{Capabilities, Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu, Wait};
-use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, tlb};
+use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, np_enable, tlb};
 use x86defs::{cr, dr, rflags, segment, vector};
 
 /// The pages and tables of one virtual CPU. Addresses named `hpa` are physical.
@@ -27,21 +27,30 @@ pub struct Parts {
     pub msr_map_hpa: u64,
     /// Root of the nested tables.
     pub nested_root: u64,
-    /// IDTR operand of the interrupt window: each stub puts its vector in EAX, clears IF in the frame
+    /// IDTR operand of the interrupt window: each stub puts its vector in R10D, clears IF in the frame
     /// and returns.
     pub window_idtr: *const c_void,
     /// IDTR operand of the VMM's own IDT.
     pub main_idtr: *const c_void,
     /// Set by this CPU's NMI handler.
     pub nmi: &'static AtomicBool,
+    /// Set by this CPU's handlers when an INIT came as #SX.
+    pub init: &'static AtomicBool,
 }
+
+/// About a millisecond of the TSC at 2 to 4 GHz: how often an idle CPU looks at the line.
+const MWAITX_TICKS: u32 = 3_000_000;
 
 /// A virtual CPU on SVM.
 pub struct Svm {
     gprs: [u64; 16],
     parts: Parts,
     flush: bool,
+    /// The event in EVENTINJ is an INT n, INT3 or INTO of ours, which pushes this RIP.
     software: bool,
+    software_next: u64,
+    /// V_TPR as interrupts began to be held.
+    tpr: u32,
     everything: bool,
     /// QEMU's TCG before 9.1 does not know ICEBP and raises #UD for its opcode. On a real CPU the guest's own
     /// #UD exits as well while a software breakpoint is set, and is delivered unchanged.
@@ -73,11 +82,14 @@ impl Svm {
         switch::vmsave(parts.host_vmcb_hpa);
         let (io_map_hpa, msr_map_hpa) = (parts.io_map_hpa, parts.msr_map_hpa);
         let nested_root = parts.nested_root;
+        let invlpgb = parts.capabilities.invlpgb;
         let mut this = Self {
             gprs: [0; 16],
             parts,
             flush: true,
             software: false,
+            software_next: 0,
+            tpr: 0,
             everything: false,
             ud_for_tcg: false,
         };
@@ -87,7 +99,7 @@ impl Svm {
         control.iopm_base_pa = io_map_hpa;
         control.msrpm_base_pa = msr_map_hpa;
         control.asid = 1;
-        control.np_enable = 1;
+        control.np_enable = np_enable::NP | if invlpgb { np_enable::INVLPGB } else { 0 };
         control.n_cr3 = nested_root;
         save.efer = cr::EFER_SVME;
         save.g_pat = 0x0007_0406_0007_0406;
@@ -183,13 +195,18 @@ impl Vcpu for Svm {
         unsafe {
             switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
         }
-        let ours = self.software;
+        let (ours, software_next) = (self.software, self.software_next);
         let control = &mut self.vmcb_mut().control;
         let requeued = event::again(control.exit_int_info, ours);
         control.event_inj = requeued;
+        if ours && requeued != 0 {
+            // Every exit clears it, and our INT n must push it again.
+            control.next_rip = software_next;
+        }
         let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);
         self.software = ours && requeued != 0;
-        if exit == Exit::Nmi {
+        // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).
+        if matches!(exit, Exit::Nmi | Exit::Init) {
             self.wait(Wait::Nmi);
         }
         exit
@@ -272,6 +289,7 @@ impl Vcpu for Svm {
 
     fn inject(&mut self, event: Event) {
         self.software = matches!(event, Event::Software(_) | Event::Exception(3 | 4, _));
+        self.software_next = self.vmcb().save.rip;
         let Vmcb { control, save } = self.vmcb_mut();
         control.event_inj = event::encode(event);
         // CPUs that save the next RIP push this one for INT n, INT3 and INTO (APM 2, 15.20).
@@ -325,10 +343,14 @@ impl Vcpu for Svm {
     fn hold_interrupts(&mut self, on: bool) {
         // With V_INTR_MASKING the guest's CR8 is V_TPR (APM 2, 15.21.2): carry the APIC's over and back.
         if on {
-            self.vmcb_mut().control.int_ctl =
-                int_ctl::V_INTR_MASKING | switch::read_cr8() as u32 & 15;
+            self.tpr = switch::read_cr8() as u32 & 15;
+            self.vmcb_mut().control.int_ctl = int_ctl::V_INTR_MASKING | self.tpr;
         } else if self.vmcb().control.int_ctl & int_ctl::V_INTR_MASKING != 0 {
-            switch::write_cr8(u64::from(self.vmcb().control.int_ctl & 15));
+            let tpr = self.vmcb().control.int_ctl & 15;
+            // Only CR8 went to V_TPR: a write to the APIC's own register must stay.
+            if tpr != self.tpr {
+                switch::write_cr8(u64::from(tpr));
+            }
             self.vmcb_mut().control.int_ctl = 0;
         }
         self.bit1(i1::INTR, !on);
@@ -340,6 +362,9 @@ impl Vcpu for Svm {
         let vector = unsafe {
             match how {
                 Wait::Look => switch::svm_window_look(window, main),
+                Wait::Halt if self.parts.capabilities.mwaitx => {
+                    switch::svm_window_mwaitx(window, main, main, MWAITX_TICKS)
+                }
                 Wait::Halt => switch::svm_window_halt(window, main),
                 Wait::Nmi => switch::svm_window_nmi(),
             }
@@ -350,6 +375,10 @@ impl Vcpu for Svm {
     fn take_nmi(&mut self) -> bool {
         // Relaxed: set by this CPU's own handler.
         self.parts.nmi.swap(false, Ordering::Relaxed)
+    }
+
+    fn take_init(&mut self) -> bool {
+        self.parts.init.swap(false, Ordering::Relaxed)
     }
 
     fn set_nested_root(&mut self, root: u64) {

@@ -60,12 +60,12 @@ svm_switch:
     ret
 
 # svm_window_look(rdi: window IDTR, rsi: main IDTR) -> eax: vector, or FFFFFFFFh
-# The window IDT's stubs put their vector into EAX, clear IF in the frame and return, so at most
+# The window IDT's stubs put their vector into R10D, clear IF in the frame and return, so at most
 # one interrupt is taken. STI holds interrupts off for one instruction: the first NOP.
 .global svm_window_look
 svm_window_look:
     lidt [rdi]
-    mov eax, 0xffffffff
+    mov r10d, 0xffffffff
     stgi
     sti
     nop
@@ -73,20 +73,51 @@ svm_window_look:
     cli
     clgi
     lidt [rsi]
+    mov eax, r10d
     ret
 
 # svm_window_halt: the same, but sleeps until an interrupt, NMI or SMI comes. An interrupt that is already
-# pending is taken after HLT began, as STI's shadow covers it: none is slept through.
+# pending is taken after HLT began, as STI's shadow covers it: none is slept through. An NMI that
+# comes from svm_window_halt_open on skips the HLT (the handler sees to it).
 .global svm_window_halt
+.global svm_window_halt_open
+.global svm_window_halt_hlt
 svm_window_halt:
     lidt [rdi]
-    mov eax, 0xffffffff
+    mov r10d, 0xffffffff
     stgi
+svm_window_halt_open:
     sti
+svm_window_halt_hlt:
     hlt
     cli
     clgi
     lidt [rsi]
+    mov eax, r10d
+    ret
+
+# svm_window_mwaitx(rdi, rsi, rdx: any address of ours, ecx: TSC ticks): the same, but for no longer than
+# that (APM 3, MWAITX: ECX bit 1 is the timer, EBX its length; EAX 0 asks for C1).
+.global svm_window_mwaitx
+svm_window_mwaitx:
+    push rbx
+    mov ebx, ecx
+    mov rax, rdx
+    xor ecx, ecx
+    xor edx, edx
+    monitorx
+    mov ecx, 2
+    xor eax, eax
+    lidt [rdi]
+    mov r10d, 0xffffffff
+    stgi
+    sti
+    mwaitx
+    cli
+    clgi
+    lidt [rsi]
+    mov eax, r10d
+    pop rbx
     ret
 
 # svm_window_nmi: only an NMI is taken, by the main IDT's handler.

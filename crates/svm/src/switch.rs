@@ -8,6 +8,12 @@ unsafe extern "C" {
     pub(crate) fn svm_switch(gprs: *mut [u64; 16], vmcb: u64, host_vmcb: u64);
     pub(crate) fn svm_window_look(window: *const c_void, main: *const c_void) -> u32;
     pub(crate) fn svm_window_nmi() -> u32;
+    pub(crate) fn svm_window_mwaitx(
+        window: *const c_void,
+        main: *const c_void,
+        any: *const c_void,
+        ticks: u32,
+    ) -> u32;
     pub(crate) fn svm_window_halt(window: *const c_void, main: *const c_void) -> u32;
 }
 

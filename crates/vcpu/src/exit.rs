@@ -49,7 +49,7 @@ pub enum Exit {
     Interrupt,
     /// A physical NMI came: see [`crate::Vcpu::take_nmi`].
     Nmi,
-    /// A physical INIT came.
+    /// A physical INIT came: see [`crate::Vcpu::take_init`].
     Init,
     /// An access that the nested tables refuse.
     NestedFault(NestedFault),

@@ -135,10 +135,10 @@ pub struct Capabilities {
     pub decode_assists: bool,
     /// One guest's translations can be flushed alone.
     pub flush_by_asid: bool,
-    /// Cached control-block fields.
-    pub clean_bits: bool,
     /// MWAITX with a timer.
     pub mwaitx: bool,
+    /// INVLPGB must be enabled for the guest.
+    pub invlpgb: bool,
 }
 
 /// How long [`Vcpu::wait`] may take.
@@ -146,7 +146,7 @@ pub struct Capabilities {
 pub enum Wait {
     /// Look once whether an interrupt is pending.
     Look,
-    /// Halt the CPU until the next interrupt.
+    /// Halt the CPU until the next interrupt, or about a millisecond where MWAITX has a timer.
     Halt,
     /// Look once whether an NMI is pending; interrupts stay pending.
     Nmi,
@@ -214,6 +214,8 @@ pub trait Vcpu {
     fn wait(&mut self, how: Wait) -> Option<u8>;
     /// Whether a physical NMI arrived since the last call.
     fn take_nmi(&mut self) -> bool;
+    /// Whether a physical INIT arrived since the last call.
+    fn take_init(&mut self) -> bool;
 
     /// Use these nested tables from the next entry on (host-physical root).
     fn set_nested_root(&mut self, root: u64);

@@ -14,6 +14,40 @@ pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;
 /// Debug control.
 pub const DEBUGCTL: u32 = 0x1d9;
+/// DebugCtl: TF traps on branches only.
+pub const DEBUGCTL_BTF: u64 = 1 << 1;
+/// SVM TSC ratio.
+pub const TSC_RATIO: u32 = 0xc000_0104;
+/// System configuration.
+pub const SYSCFG: u32 = 0xc001_0010;
+/// I/O range registers: base and mask, twice.
+pub const IORR_BASE0: u32 = 0xc001_0016;
+/// End of RAM below 4 GiB.
+pub const TOP_MEM: u32 = 0xc001_001a;
+/// End of RAM above 4 GiB.
+pub const TOP_MEM2: u32 = 0xc001_001d;
+/// Microcode patch loader.
+pub const PATCH_LOADER: u32 = 0xc001_0020;
+/// PCI configuration space.
+pub const MMIO_CFG_BASE: u32 = 0xc001_0058;
+/// SMM base address.
+pub const SMM_BASE: u32 = 0xc001_0111;
+/// SMM TSeg base.
+pub const SMM_ADDR: u32 = 0xc001_0112;
+/// SMM TSeg mask.
+pub const SMM_MASK: u32 = 0xc001_0113;
+/// AVIC doorbell.
+pub const AVIC_DOORBELL: u32 = 0xc001_011b;
+/// SEV page flush.
+pub const VMPAGE_FLUSH: u32 = 0xc001_011e;
+/// SEV-ES GHCB.
+pub const SEV_ES_GHCB: u32 = 0xc001_0130;
+/// SEV status.
+pub const SEV_STATUS: u32 = 0xc001_0131;
+/// Reverse map table, first byte.
+pub const RMP_BASE: u32 = 0xc001_0132;
+/// Reverse map table, last byte.
+pub const RMP_END: u32 = 0xc001_0133;
 /// Extended features.
 pub const EFER: u32 = 0xc000_0080;
 /// SYSCALL selectors.

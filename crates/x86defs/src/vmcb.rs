@@ -51,7 +51,7 @@ pub struct Control {
     pub exit_info2: u64,
     /// The event that was being delivered when the exit came.
     pub exit_int_info: u64,
-    /// Bit 0: nested paging.
+    /// See [`np_enable`].
     pub np_enable: u64,
     reserved2: [u8; 0x10],
     /// The event to deliver on entry.
@@ -248,6 +248,14 @@ pub mod tlb {
     pub const GUEST: u8 = 3;
 }
 
+/// Bits of `np_enable`.
+pub mod np_enable {
+    /// Nested paging.
+    pub const NP: u64 = 1;
+    /// INVLPGB and TLBSYNC are not #UD.
+    pub const INVLPGB: u64 = 1 << 7;
+}
+
 /// Bits of `int_ctl`.
 pub mod int_ctl {
     /// The host's RFLAGS.IF masks physical interrupts, and CR8 is virtual (APM 2, 15.21.1).
@@ -338,10 +346,10 @@ pub mod feature {
     pub const NP: u32 = 1;
     /// Next RIP saved.
     pub const NRIPS: u32 = 1 << 3;
-    /// VMCB clean bits.
-    pub const VMCB_CLEAN: u32 = 1 << 5;
     /// Flush by ASID.
     pub const FLUSH_BY_ASID: u32 = 1 << 6;
     /// Decode assists.
     pub const DECODE_ASSISTS: u32 = 1 << 7;
+    /// INVLPGB and TLBSYNC in guests need an enable.
+    pub const INVLPGB: u32 = 1 << 24;
 }

@@ -1,5 +1,5 @@
 use crate::ram::{Ram, fix, sum};
-use firmware::mp_table::disable_other_cpus;
+use firmware::mp_table::{count_cpus, disable_other_cpus};
 use firmware::{Disabled, Error, Phys};
 use proptest::prelude::*;
 
@@ -48,8 +48,10 @@ fn flags(mem: &Ram, index: u64) -> u8 {
 fn only_the_boot_cpu_stays() {
     let config = config(&[(0, 3), (1, 1), (2, 0), (3, 1)]);
     let mut mem = machine(&config, 0);
+    assert_eq!(count_cpus(&mem), Ok(3));
     let done = disable_other_cpus(&mut mem, 0).unwrap();
     assert_eq!(done, Some(Disabled { enabled_total: 3, disabled: 2 }));
+    assert_eq!(count_cpus(&mem), Ok(1));
     assert_eq!([0, 1, 2, 3].map(|index| flags(&mem, index)), [3, 0, 0, 0]);
     assert_eq!(sum(mem.bytes(TABLE, config.len()).unwrap()), 0);
     assert_eq!(mem.stored, 3, "two flags and the checksum");
@@ -58,6 +60,7 @@ fn only_the_boot_cpu_stays() {
 #[test]
 fn a_default_configuration_is_struck_out() {
     let mut mem = machine(&[], 5);
+    assert_eq!(count_cpus(&mem), Ok(2));
     let done = disable_other_cpus(&mut mem, 0).unwrap();
     assert_eq!(done, Some(Disabled { enabled_total: 2, disabled: 1 }));
     assert_eq!(mem.u32(0xf_0000 + POINTER as u64), 0);
@@ -75,6 +78,7 @@ fn found_in_the_ebda_and_at_the_end_of_base_memory() {
         let mut area = vec![0; 0x400];
         area[0x20..0x30].copy_from_slice(&rom[POINTER..POINTER + 16]);
         let mut mem = Ram::default().put(TABLE, &config).put(0x400, &bda).put(place, &area);
+        assert_eq!(count_cpus(&mem), Ok(2), "{place:#x}");
         let done = disable_other_cpus(&mut mem, 0).unwrap();
         assert_eq!(done, Some(Disabled { enabled_total: 2, disabled: 1 }), "{place:#x}");
     }
@@ -118,6 +122,8 @@ fn nonsense_is_an_error() {
     let at = TABLE + 44 + 20;
     let error = disable_other_cpus(&mut machine(&unknown, 0), 0);
     assert_eq!(error, Err(Error::Malformed { table: "MP", at }));
+    assert_eq!(count_cpus(&machine(&unknown, 0)), Err(Error::Malformed { table: "MP", at }));
+    assert_eq!(count_cpus(&Ram::default()), Ok(0));
     assert_eq!(disable_other_cpus(&mut Ram::default(), 0), Ok(None));
 }
 

@@ -133,12 +133,16 @@ impl<H: Host> Target for View<'_, H> {
             self.vcpu.set_system(System::Rip, regs.ip);
             done = true;
         }
-        for (register, system) in [(Register::Eflags, System::Rflags), (Register::Cr2, System::Cr2)]
-        {
-            if wanted(register) {
-                self.vcpu.set_system(system, register.get(regs));
-                done = true;
-            }
+        if wanted(Register::Eflags) {
+            // VM cannot be had by a write, and the reserved bits are what they are (APM 2, 3.1.6).
+            const WRITABLE: u64 = 0x003d_7fd5;
+            let kept = self.vcpu.system(System::Rflags) & !WRITABLE;
+            self.vcpu.set_system(System::Rflags, regs.eflags & WRITABLE | kept);
+            done = true;
+        }
+        if wanted(Register::Cr2) {
+            self.vcpu.set_system(System::Cr2, regs.cr2);
+            done = true;
         }
         if done { Ok(()) } else { Err(Refused) }
     }

@@ -58,6 +58,7 @@ impl Bench {
         let buffers = Buffers {
             frame: Box::leak(Box::new([0; stub::PACKET])),
             scratch: Box::leak(Box::new([0; stub::PACKET])),
+            patch: Box::leak(Box::new([0; crate::MICROCODE])),
         };
         let log = Log::new(Box::leak(Box::new([0; 512])), None);
         let tables = Tables::new(6 + 3 + spare);

@@ -98,6 +98,7 @@ fn a_refused_state_freezes_the_guest_with_the_line_alive() {
 #[test]
 fn init_reaches_the_guest() {
     let mut bench = Bench::long();
+    bench.vcpu.init = true;
     bench.exit(Exit::Init);
     assert_eq!(bench.rip(), 0xfff0);
     assert_eq!(bench.vcpu.system(System::Cr0) & 1, 0);

@@ -26,6 +26,7 @@ pub(super) struct ModelHost {
     pub(super) outputs: RefCell<Vec<(u16, u8)>>,
     pub(super) apic: RefCell<BTreeMap<u16, u32>>,
     pub(super) written_apic: RefCell<Vec<(u16, u32)>>,
+    pub(super) patches: RefCell<Vec<Vec<u8>>>,
     pub(super) resets: Cell<u32>,
     pub(super) write_backs: Cell<u32>,
 }
@@ -43,6 +44,7 @@ impl ModelHost {
             outputs: RefCell::default(),
             apic: RefCell::default(),
             written_apic: RefCell::default(),
+            patches: RefCell::default(),
             resets: Cell::default(),
             write_backs: Cell::default(),
         }
@@ -87,6 +89,10 @@ impl Host for ModelHost {
             Some(place) => *place = value,
             None => return false,
         }
+        true
+    }
+    fn load_microcode(&self, patch: &[u8; crate::MICROCODE]) -> bool {
+        self.patches.borrow_mut().push(patch.to_vec());
         true
     }
     fn port_in(&self, port: u16) -> u8 {

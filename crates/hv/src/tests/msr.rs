@@ -1,6 +1,7 @@
 //! EFER and the MSRs that are not there for the guest (APM 2, 3.1.7 and 15.30).
-use super::bench::{Bench, CODE};
+use super::bench::{Bench, CODE, HOLE};
 use super::std;
+use crate::Host;
 use std::vec;
 use vcpu::{Event, Exit, Gpr, System, Vcpu};
 use x86defs::{cr, msr};
@@ -109,4 +110,48 @@ fn real_mode_pushes_no_error_code() {
     let mut bench = Bench::new();
     read(&mut bench, msr::VM_CR);
     assert_eq!(bench.queued(), Some(Event::Exception(13, None)));
+}
+
+#[test]
+fn what_moves_memory_keeps_its_value() {
+    for register in [msr::TOP_MEM, msr::IORR_BASE0 + 2, msr::SMM_MASK] {
+        let mut bench = Bench::bits32();
+        bench.machine.host.msrs.borrow_mut().insert(register, 0x4000_0000);
+        write(&mut bench, register, 0x4000_0000);
+        assert_eq!(bench.queued(), None);
+        write(&mut bench, register, 0x2000_0000);
+        assert_eq!(bench.queued(), GP);
+        assert_eq!(bench.machine.host.msrs.borrow()[&register], 0x4000_0000);
+    }
+}
+
+#[test]
+fn syscfg_changes_where_no_memory_moves() {
+    let mut bench = Bench::bits32();
+    bench.machine.host.msrs.borrow_mut().insert(msr::SYSCFG, 0x74_0000);
+    write(&mut bench, msr::SYSCFG, 0x88_0000);
+    assert_eq!(bench.queued(), None);
+    assert_eq!(bench.machine.host.msrs.borrow()[&msr::SYSCFG], 0x38_0000);
+}
+
+#[test]
+fn the_apic_never_comes_over_the_hole() {
+    let mut bench = Bench::bits32();
+    let base = 0xfee0_0900;
+    bench.machine.host.msrs.borrow_mut().insert(msr::APIC_BASE, base);
+    write(&mut bench, msr::APIC_BASE, HOLE.base | 0x900);
+    assert_eq!(bench.queued(), GP);
+    bench.vcpu.queued = None;
+    write(&mut bench, msr::APIC_BASE, 0xfee1_0900);
+    assert_eq!(bench.queued(), None);
+}
+
+#[test]
+fn a_microcode_patch_is_given_to_the_cpu() {
+    let mut bench = Bench::bits32();
+    bench.machine.host.write_memory(0x8ffe, &[1, 2, 3, 4]);
+    write(&mut bench, msr::PATCH_LOADER, 0x8ffe);
+    let patches = bench.machine.host.patches.borrow();
+    assert_eq!(patches[0][..5], [1, 2, 3, 4, 0]);
+    assert_eq!(patches[0].len(), crate::MICROCODE);
 }

@@ -116,7 +116,7 @@ fn a_fault_ends_at_its_handler() {
     step(&mut bench, &[0x8b, 0x00]);
     bench.exception(14, 2, 0xdead_0000);
     assert_eq!(bench.queued(), Some(Event::Exception(14, Some(2))));
-    assert_eq!((bench.flags(), bench.vcpu.system(System::Cr2)), (flags, 0xdead_0000));
+    assert_eq!((bench.flags(), bench.vcpu.system(System::Cr2)), (flags | rflags::RF, 0xdead_0000));
     fetch(&mut bench);
     done(&bench);
 }
@@ -128,7 +128,10 @@ fn a_fault_of_an_emulated_instruction_ends_at_its_handler() {
     step(&mut bench, &[0x0f, 0x32]);
     bench.vcpu.set_gpr(Gpr::Rcx, 0x4000_0000);
     bench.exit(Exit::Rdmsr);
-    assert_eq!((bench.queued(), bench.flags()), (Some(Event::Exception(13, Some(0))), flags));
+    assert_eq!(
+        (bench.queued(), bench.flags()),
+        (Some(Event::Exception(13, Some(0))), flags | rflags::RF)
+    );
     fetch(&mut bench);
     done(&bench);
 }
@@ -270,6 +273,7 @@ fn dr6_is_the_guests_in_a_step() {
 fn init_ends_a_step() {
     let mut bench = Bench::new();
     step(&mut bench, &[0x90]);
+    bench.vcpu.init = true;
     bench.exit(Exit::Init);
     assert!(!bench.vcpu.held && !bench.vcpu.intercepts(Intercept::Everything));
     assert!(bench.cpu.step.is_none());

@@ -32,6 +32,7 @@ pub(super) struct ModelVcpu {
     /// An NMI is taken as soon as the VMM opens the window.
     pub(super) nmi_in_window: bool,
     pub(super) nmi: bool,
+    pub(super) init: bool,
     pub(super) root: u64,
     pub(super) flushes: u32,
     pub(super) ports: Vec<(u16, u16)>,
@@ -150,6 +151,9 @@ impl Vcpu for ModelVcpu {
     }
     fn take_nmi(&mut self) -> bool {
         core::mem::take(&mut self.nmi)
+    }
+    fn take_init(&mut self) -> bool {
+        core::mem::take(&mut self.init)
     }
     fn set_nested_root(&mut self, root: u64) {
         self.root = root;

@@ -85,17 +85,27 @@ impl Vmm {
 
 /// Runs gdb with these commands; returns what it printed and the machine it left behind.
 fn gdb(commands: &[&str]) -> (String, Machine) {
+    gdb_with_slow_vmm(Duration::ZERO, commands)
+}
+
+/// The same with a VMM that looks at the line only after a while; gdb is told to wait a second.
+fn gdb_with_slow_vmm(late: Duration, commands: &[&str]) -> (String, Machine) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = format!("target remote {}", listener.local_addr().unwrap());
     let vmm = thread::spawn(move || {
         let (link, _) = listener.accept().unwrap();
         link.set_nodelay(true).unwrap();
         link.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        thread::sleep(late);
         let out = Wire(link.try_clone().unwrap());
         Vmm { machine: Machine::new(), stub: stub(out) }.serve(link)
     });
     let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch", "-ex", "set architecture i386:x86-64", "-ex", &remote]);
+    gdb.args(["-nx", "-batch", "-ex", "set architecture i386:x86-64"]);
+    if !late.is_zero() {
+        gdb.args(["-ex", "set remotetimeout 1"]);
+    }
+    gdb.args(["-ex", &remote]);
     gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
     let output = gdb.output().expect("gdb is not installed: `cargo xtask test` installs it");
     let text = [output.stdout, output.stderr].concat();
@@ -169,5 +179,26 @@ fn gdb_reads_writes_breaks_steps_and_leaves() {
         assert!(text.contains(said), "gdb did not say: {said}");
     }
     assert_eq!(machine.regs[0].rax, 0x1122_3344_5566_7788);
+    assert_eq!(machine.breakpoints, []);
+}
+
+#[test]
+fn gdb_that_had_to_wait_is_not_put_out_of_step() {
+    // Long enough for every copy of its first packet.
+    let late = Duration::from_millis(3_500);
+    let (text, _) = gdb_with_slow_vmm(late, &["print/x $ip", "x/1xb 0x1800", "detach"]);
+    for said in ["$1 = 0x1000", "0x1800:\t0x90", "detached"] {
+        assert!(text.contains(said), "gdb did not say: {said}");
+    }
+    for complaint in ["unexpectedly", "Ignoring packet error", "Truncated", "invalid"] {
+        assert!(!text.contains(complaint), "gdb complains: {complaint}");
+    }
+}
+
+#[test]
+fn gdb_kills_without_complaint() {
+    let (text, machine) = gdb(&["break *0x1020", "kill"]);
+    assert!(text.contains("killed]"), "gdb did not say that it killed the guest");
+    assert!(!text.contains("Ignoring packet error"));
     assert_eq!(machine.breakpoints, []);
 }

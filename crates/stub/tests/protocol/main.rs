@@ -1,5 +1,6 @@
 //! The stub from outside: transcripts in bytes, garbage, and the real gdb.
 
+mod copies;
 mod fake;
 mod garbage;
 mod gdb;

@@ -3,17 +3,17 @@
 use crate::fake::{Machine, Sent, framed, stub};
 use stub::{Action, Breakpoint, Reason, Register, Stub};
 
-const SUPPORTED: &str = "PacketSize=1000;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;\
+pub(crate) const SUPPORTED: &str = "PacketSize=1000;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;\
                          qXfer:features:read+";
 
-struct Talk {
-    machine: Machine,
-    stub: Stub<Sent>,
+pub(crate) struct Talk {
+    pub(crate) machine: Machine,
+    pub(crate) stub: Stub<Sent>,
 }
 
 impl Talk {
     /// Nobody attached, the guest runs.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Talk { machine: Machine::new(), stub: stub(Sent::default()) }
     }
 
@@ -30,11 +30,12 @@ impl Talk {
         assert_eq!(self.sent(), "", "no word before the guest stands still");
         assert_eq!(self.stop(Reason::Attached), Action::None);
         assert_eq!(self.sent(), reply(SUPPORTED));
+        assert_eq!(self.raw(b"+"), Action::None);
         assert!(self.stub.attached());
     }
 
     /// Sends bytes; returns the one action they cause.
-    fn raw(&mut self, bytes: &[u8]) -> Action {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Action {
         let mut done = Action::None;
         for &byte in bytes {
             let action = self.stub.incoming(&mut self.machine, byte);
@@ -44,20 +45,20 @@ impl Talk {
         done
     }
 
-    fn packet(&mut self, body: &str) -> Action {
+    pub(crate) fn packet(&mut self, body: &str) -> Action {
         self.raw(&framed(body.as_bytes()))
     }
 
-    fn stop(&mut self, why: Reason) -> Action {
+    pub(crate) fn stop(&mut self, why: Reason) -> Action {
         self.stub.stopped(&mut self.machine, why)
     }
 
-    fn sent(&mut self) -> String {
+    pub(crate) fn sent(&mut self) -> String {
         String::from_utf8(std::mem::take(&mut self.stub.output().0)).unwrap()
     }
 
     /// The answer, acknowledgement and frame taken off.
-    fn ask(&mut self, body: &str) -> String {
+    pub(crate) fn ask(&mut self, body: &str) -> String {
         assert_eq!(self.packet(body), Action::None, "{body}");
         let sent = self.sent();
         let answer = unframed(sent.strip_prefix('+').expect("an acknowledgement"));
@@ -65,7 +66,7 @@ impl Talk {
     }
 }
 
-fn reply(body: &str) -> String {
+pub(crate) fn reply(body: &str) -> String {
     format!("+{}", String::from_utf8(framed(body.as_bytes())).unwrap())
 }
 
@@ -272,9 +273,11 @@ fn acknowledgements_go_off_and_come_back_with_the_next_client() {
 
 #[test]
 fn a_client_that_leaves_takes_its_breakpoints_with_it() {
-    for (bye, action, answer) in
-        [("D", Action::Detached, reply("OK")), ("k", Action::Kill, "+".into())]
-    {
+    for (bye, action, answer) in [
+        ("D", Action::Detached, reply("OK")),
+        ("k", Action::Kill, "+".into()),
+        ("vKill;a410", Action::Kill, reply("OK")),
+    ] {
         let mut talk = Talk::attached();
         assert_eq!(talk.ask("Z0,1800,1"), "OK");
         assert_eq!(talk.packet(bye), action);

@@ -75,6 +75,13 @@ fn interrupts() {
     fact("ipi.self", arrivals(|| apic::send(0, command)), 1);
     let own = apic::read(apic::ID) >> 24;
     fact("ipi.own-id", arrivals(|| apic::send(own, ASSERT | SELF as u32)), 1);
+    // Vectors that exceptions have too, but for those whose handler expects an error code.
+    for vector in [16, 18, 19, 20, 23, 28, 31] {
+        exception::hook(vector, Some(interrupt));
+        let command = TO_SELF | ASSERT | vector as u32;
+        fact("ipi.exception-vector", (vector, arrivals(|| apic::send(0, command))), (vector, 1));
+        exception::hook(vector, None);
+    }
     apic::write(apic::TPR, 0x50);
     fact("ipi.masked-by-tpr", arrivals(|| apic::send(0, command)), 0);
     fact("ipi.unmasked", arrivals(|| apic::write(apic::TPR, 0)), 1);
