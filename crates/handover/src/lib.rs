@@ -7,7 +7,7 @@
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c03;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c04;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every

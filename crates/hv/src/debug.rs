@@ -6,13 +6,13 @@ mod target;
 pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::mov_dr;
 
-use crate::instruction::{code_address, fault, skip};
+use crate::instruction::{code_address, fault, inject_db, skip};
 use crate::{Cpu, Host, Machine, step};
 use emu::Opcode;
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
-use vcpu::{Event, Intercept, System, Vcpu, Wait};
+use vcpu::{Intercept, System, Vcpu, Wait};
 use x86defs::{dr, rflags, vector};
 
 /// Reads of an idle line before a packet that began is left to the next tick: about 2 ms on real
@@ -149,7 +149,7 @@ pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     } else {
         // #DB with RIP behind the instruction and nothing new in DR6 (APM 3, INT1).
         skip(machine, cpu, vcpu, Opcode::Icebp);
-        vcpu.inject(Event::Exception(vector::DB, None));
+        inject_db(vcpu);
     }
 }
 
@@ -212,11 +212,11 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let trap = vcpu.system(System::Rflags) & rflags::TF != 0 && dr6 & dr::DR6_BS != 0;
     if stepped {
         if dr6 & theirs != 0 {
-            vcpu.inject(Event::Exception(vector::DB, None));
+            inject_db(vcpu);
         }
         step::trapped(machine, cpu, vcpu);
     } else if hit.is_none() || dr6 & (theirs | dr::DR6_BD) != 0 || trap {
-        vcpu.inject(Event::Exception(vector::DB, None));
+        inject_db(vcpu);
         step::raised(machine, cpu, vcpu);
     }
     match hit {

@@ -105,7 +105,7 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
         } else if flags & rflags::TF != 0 {
             let dr6 = vcpu.system(System::Dr6);
             vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
-            vcpu.inject(Event::Exception(vector::DB, None));
+            inject_db(vcpu);
         }
     }
 }
@@ -120,6 +120,17 @@ pub(crate) fn fault(vcpu: &mut dyn Vcpu, vector: u8, error: u32) {
     let protected = vcpu.system(System::Cr0) & cr::CR0_PE != 0;
     let error = (protected && vector::has_error_code(vector)).then_some(error);
     vcpu.inject(Event::Exception(vector, error));
+}
+
+/// Deliver #DB, whose bits are in DR6 already. Its handler finds general detect off (APM 2, 13.1.1.4); an
+/// exception that was intercepted did not get so far. (While the analyst holds the debug registers it
+/// is off in the real one, and `debug::hardware` keeps the guest's.)
+pub(crate) fn inject_db<V: Vcpu + ?Sized>(vcpu: &mut V) {
+    let dr7 = vcpu.system(System::Dr7);
+    if dr7 & dr::DR7_GD != 0 {
+        vcpu.set_system(System::Dr7, dr7 & !dr::DR7_GD);
+    }
+    vcpu.inject(Event::Exception(vector::DB, None));
 }
 
 /// Raise #GP(0).

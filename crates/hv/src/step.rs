@@ -4,7 +4,7 @@
 //! An instruction is stepped with TF, interrupts held, every exception and INT n intercepted, so that
 //! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
 //! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
-use crate::instruction::{code_size, decode};
+use crate::instruction::{code_size, decode, inject_db};
 use crate::{Cpu, Host, Machine, apic, debug};
 use emu::{CodeSize, Instruction, Opcode};
 use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
@@ -227,7 +227,7 @@ fn complete<H: Host>(
     if tf != 0 {
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
-        vcpu.inject(Event::Exception(vector::DB, None));
+        inject_db(vcpu);
     }
 }
 

@@ -2,12 +2,12 @@
 //! guest reads and writes its own values; its enabled breakpoints stay armed at their numbers, the
 //! analyst's take the rest (APM 2, 13.1).
 use super::Debugger;
-use crate::instruction::{decode, inject_gp, inject_ud, skip};
+use crate::instruction::{decode, inject_db, inject_gp, inject_ud, skip};
 use crate::{Cpu, Host, Machine};
 use emu::Opcode;
 use stub::{Breakpoint, BreakpointError, Reason};
-use vcpu::{Event, Gpr, Intercept, System, Vcpu};
-use x86defs::{cr, dr, rflags, vector};
+use vcpu::{Gpr, Intercept, System, Vcpu};
+use x86defs::{cr, dr, rflags};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Watch {
@@ -184,7 +184,7 @@ pub(crate) fn mov_dr<H: Host>(
         hardware.arm(vcpu);
         let dr6 = vcpu.system(System::Dr6);
         vcpu.set_system(System::Dr6, dr6 | dr::DR6_BD);
-        vcpu.inject(Event::Exception(vector::DB, None));
+        inject_db(vcpu);
         return;
     }
     let long = vcpu.system(System::Efer) & cr::EFER_LMA != 0;

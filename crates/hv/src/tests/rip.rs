@@ -90,6 +90,18 @@ fn a_set_tf_traps_afterwards() {
     assert!(!bench.vcpu.shadow);
 }
 
+/// The handler of a #DB that general detect raised reads DR6 at once: it must not raise the next one.
+#[test]
+fn general_detect_is_off_in_its_handler() {
+    let mut bench = Bench::new();
+    bench.vcpu.set_system(System::Dr7, dr::DR7_INIT | dr::DR7_GD | 3);
+    bench.vcpu.set_system(System::Dr6, dr::DR6_INIT | dr::DR6_BD);
+    bench.exception(1, 0, 0);
+    assert_eq!(bench.queued(), Some(Event::Exception(1, None)));
+    assert_eq!(bench.vcpu.system(System::Dr7), dr::DR7_INIT | 3);
+    assert_eq!(bench.dr6(), dr::DR6_INIT | dr::DR6_BD);
+}
+
 #[test]
 fn rf_clears_and_the_shadow_ends() {
     let mut bench = Bench::new();
