@@ -21,6 +21,7 @@ mod apic;
 mod cpu;
 mod cpuid;
 mod debug;
+mod frozen;
 mod halt;
 mod host;
 mod instruction;
@@ -36,12 +37,14 @@ mod step;
 mod string_io;
 
 pub use cpu::Cpu;
+pub use frozen::frozen;
 pub use host::Host;
 pub use log::Log;
 pub use machine::{Buffers, Machine};
 pub use microcode::LARGEST as MICROCODE;
 pub use nested::{APIC_WINDOW, Nested, Roots};
 pub use run::run;
+pub use stub::{PACKET, Regs};
 
 #[cfg(test)]
 mod tests;

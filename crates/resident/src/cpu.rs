@@ -15,6 +15,10 @@ pub(crate) struct Local {
     pub(crate) init: AtomicBool,
     /// The machine, for a report of a fault.
     pub(crate) machine: *const (),
+    /// Two packet buffers for the stub that answers after a fault.
+    pub(crate) spare: [*mut [u8; hv::PACKET]; 2],
+    /// A fault was met: a second one, in the answering, halts.
+    pub(crate) frozen: AtomicBool,
 }
 
 /// Why a CPU cannot start.
@@ -44,7 +48,9 @@ impl From<Exhausted> for Failure {
 }
 
 const STACK: u64 = 16 << 10;
-const IST_STACK: u64 = 4 << 10;
+const NMI_STACK: u64 = 4 << 10;
+/// The stub answers on it after a fault of the stack itself.
+const FAULT_STACK: u64 = 16 << 10;
 
 /// Set up this CPU. Gives its vCPU, its stack's top and what GS points to.
 pub(crate) fn set_up(
@@ -53,13 +59,16 @@ pub(crate) fn set_up(
     nested_root: u64,
 ) -> Result<(Svm, u64, &'static mut Local), Failure> {
     let mut stack = |len| carve.bytes(len, 4096).map(|hpa| carve.pointer(hpa) as u64 + len);
-    let stacks =
-        Stacks { nmi: stack(IST_STACK)?, fault: stack(IST_STACK)?, check: stack(IST_STACK)? };
+    let stacks = Stacks { nmi: stack(NMI_STACK)?, fault: stack(FAULT_STACK)? };
     let top = stack(STACK)?;
+    // SAFETY: zeroes are bytes.
+    let spare: [*mut _; 2] = unsafe { [carve.zeroed()?.0, carve.zeroed()?.0] };
     let local = carve.put(Local {
         nmi: AtomicBool::new(false),
         init: AtomicBool::new(false),
         machine: ptr::null(),
+        spare,
+        frozen: AtomicBool::new(false),
     })?;
     let descriptors = carve.put(Descriptors::new())?;
     let local_at: *mut Local = local;

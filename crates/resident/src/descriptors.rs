@@ -19,7 +19,6 @@ const TSS: u16 = 0x18;
 pub(crate) struct Stacks {
     pub(crate) nmi: u64,
     pub(crate) fault: u64,
-    pub(crate) check: u64,
 }
 
 /// An operand of LGDT or LIDT.
@@ -71,14 +70,7 @@ impl Tables {
         let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
         let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 32;
         for (n, gate) in self.main.iter_mut().enumerate() {
-            *gate = Gate::interrupt(
-                exception(n),
-                match n {
-                    8 => 2,
-                    18 => 3,
-                    _ => 0,
-                },
-            );
+            *gate = Gate::interrupt(exception(n), if matches!(n, 8 | 18) { 2 } else { 0 });
         }
         for (n, gate) in self.window.iter_mut().enumerate() {
             *gate = Gate::interrupt(window(n), 0);
@@ -123,7 +115,7 @@ impl Descriptors {
     /// # Safety
     /// `self` and `tables` stay where they are for ever; `local` is what the handlers expect.
     pub(crate) unsafe fn load(&'static mut self, stacks: &Stacks, tables: &Tables, local: u64) {
-        for (n, top) in [stacks.nmi, stacks.fault, stacks.check].into_iter().enumerate() {
+        for (n, top) in [stacks.nmi, stacks.fault].into_iter().enumerate() {
             self.tss[9 + 2 * n] = top as u32;
             self.tss[10 + 2 * n] = (top >> 32) as u32;
         }

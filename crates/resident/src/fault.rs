@@ -1,11 +1,13 @@
 //! What the VMM does about its own faults: the MSR accesses that may raise #GP go on, debug traps are
-//! ignored, all else is reported and freezes the machine.
+//! ignored, all else freezes the guest, is logged, and the analyst's line answers from then on.
 use crate::cpu::Local;
 use crate::start::Real;
 use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
 use handover::VMM_BASE;
+use hv::Regs;
+use link::{CpuPorts, uart::Uart};
 use x86defs::{msr, rflags, vector};
 
 unsafe extern "C" {
@@ -52,17 +54,20 @@ extern "C" fn resident_exception(frame: &mut Frame) {
     let cr2: u64;
     // SAFETY: reading CR2 has no effect.
     unsafe { asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
-    report(format_args!(
+    let text = format_args!(
         "VMM fault: vector {} error {:#x} at {:#x}, CR2 {cr2:#x}, RSP {:#x}; frozen",
         frame.vector, frame.error, frame.rip, frame.rsp
-    ));
-    freeze()
+    );
+    let [r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax] = frame.registers;
+    let (rip_linear, ip, eflags, rsp) = (frame.rip, frame.rip, frame.rflags, frame.rsp);
+    let general =
+        Regs { rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, ..Regs::default() };
+    report(text, Regs { r12, r13, r14, r15, rip_linear, ip, eflags, cr2, ..general })
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    report(format_args!("VMM panic: {info}; frozen"));
-    freeze()
+    report(format_args!("VMM panic: {info}; frozen"), Regs::default())
 }
 
 /// What GS points to; `None` before the descriptor tables are loaded, when GS base is the loader's 0.
@@ -77,15 +82,27 @@ fn local() -> Option<&'static Local> {
     (base >= VMM_BASE).then(|| unsafe { &*(base as *const Local) })
 }
 
-fn report(text: core::fmt::Arguments<'_>) {
+/// Log the fault, and answer the analyst from now on.
+fn report(text: core::fmt::Arguments<'_>, regs: Regs) -> ! {
+    let Some(local) = local() else { halt() };
     // SAFETY: `machine` is null or the machine, which lives for ever.
-    let machine = local().and_then(|local| unsafe { local.machine.cast::<Real>().as_ref() });
-    if let Some(machine) = machine {
-        machine.try_log(text);
+    let machine = unsafe { local.machine.cast::<Real>().as_ref() };
+    let Some(machine) = machine else { halt() };
+    if local.frozen.swap(true, Ordering::Relaxed) {
+        halt();
     }
+    machine.try_log(text);
+    let link = machine.options.link;
+    // SAFETY: the UART is the VMM's; its former user does not run again.
+    let ports = unsafe { CpuPorts::new() };
+    let [frame, scratch] = local.spare;
+    // SAFETY: carved for this place, which is reached once.
+    let (frame, scratch) = unsafe { (&mut *frame, &mut *scratch) };
+    hv::frozen(machine, Uart::new(ports, link.port, link.baud), frame, scratch, regs)
 }
 
-pub(crate) fn freeze() -> ! {
+/// Nobody can be told.
+pub(crate) fn halt() -> ! {
     loop {
         // SAFETY: interrupts are off; nothing wakes this CPU.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) };

@@ -2,7 +2,7 @@
 use crate::carve::Carve;
 use crate::cpu::{self, Failure, Local};
 use crate::descriptors::Tables as Idts;
-use crate::fault::freeze;
+use crate::fault::halt;
 use crate::host::Pc;
 use crate::memory::{Ram, Tables};
 use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
@@ -31,7 +31,7 @@ struct Guest {
 #[unsafe(no_mangle)]
 extern "C" fn resident_start(handover: &'static HandOver) -> ! {
     if handover.magic != MAGIC {
-        freeze();
+        halt();
     }
     let uart = |options: handover::Uart| {
         // SAFETY: the command line gives these UARTs to the VMM, and they are hidden from the guest.
@@ -46,7 +46,7 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
                 Log::new(&mut [], Some(mirror))
                     .line(format_args!("Ramooflax cannot start: {failure}"));
             }
-            freeze()
+            halt()
         }
     }
 }

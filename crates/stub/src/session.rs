@@ -83,6 +83,11 @@ impl<O: Output> Stub<O> {
         self.life != Life::Detached
     }
 
+    /// Takes over a client that another stub left waiting for the guest to stop.
+    pub fn take_over(&mut self) {
+        self.life = Life::Running;
+    }
+
     /// The way to the client.
     pub fn output(&mut self) -> &mut O {
         &mut self.out
