@@ -4,6 +4,16 @@
 //! All addresses named `hpa` or held in a [`Span`] are host-physical; all lengths are bytes.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.

@@ -3,6 +3,16 @@
 //! Nothing here names a VMCB or a VMCS.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 mod exit;
 pub use exit::{Exit, NestedFault, PortIo};

@@ -24,8 +24,8 @@ impl Fadt {
     pub fn parse(bytes: &[u8]) -> Self {
         let field = |at| u32_at(bytes, at).unwrap_or(0);
         let reset = || {
-            let port = Gas::read(bytes, 116)?.port()?;
-            Some((port, *bytes.get(128)?)).filter(|_| field(112) & RESET_REG_SUP != 0)
+            let register = (Gas::read(bytes, 116)?.port()?, *bytes.get(128)?);
+            (field(112) & RESET_REG_SUP != 0).then_some(register)
         };
         let x_pm1a_cnt = Gas::read(bytes, 172).and_then(|gas| gas.port());
         let x_facs = u64_at(bytes, 132).filter(|at| *at != 0);

@@ -208,7 +208,7 @@ proptest! {
         let mut map = filled(&list);
         map.normalise();
         let fits = |base: u64| {
-            base % (1 << shift) == 0 && base + len <= limit
+            base.is_multiple_of(1 << shift) && base + len <= limit
                 && (base..base + len).all(|n| kind_at(&list, page(n)) == Some(Kind::USABLE))
         };
         let expected = (0..100).rev().find(|base| fits(*base)).map(page);
