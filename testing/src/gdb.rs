@@ -19,6 +19,8 @@ pub struct Gdb {
     output: Receiver<Vec<u8>>,
     transcript: String,
     serial: u32,
+    /// What the command under way has printed so far.
+    said: String,
     /// How long a command may take.
     pub limit: Duration,
 }
@@ -30,7 +32,11 @@ impl Gdb {
     /// When gdb cannot be started or does not attach.
     pub fn attach(link: &Path) -> Result<Self> {
         let mut gdb = Self::start()?;
-        gdb.command(&format!("target remote {}", link.display()))?;
+        let said = gdb.command(&format!("target remote {}", link.display()))?;
+        // It shows where the guest is; there are no symbols.
+        if !said.contains(" in ?? ()") {
+            bail!("gdb does not attach: {said}");
+        }
         Ok(gdb)
     }
 
@@ -59,7 +65,15 @@ impl Gdb {
             }
         });
         let limit = Duration::from_secs(30);
-        let mut gdb = Self { child, input, output, transcript: String::new(), serial: 0, limit };
+        let mut gdb = Self {
+            child,
+            input,
+            output,
+            transcript: String::new(),
+            serial: 0,
+            said: String::new(),
+            limit,
+        };
         for line in [
             "set pagination off",
             "set confirm off",
@@ -106,12 +120,25 @@ impl Gdb {
         until: impl FnOnce() -> Result<()>,
     ) -> Result<String> {
         self.send(line)?;
+        // Before gdb has let the guest go a Ctrl-C would be for gdb itself.
+        self.read_until("Continuing.", line)?;
         until()?;
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         if !status.success() {
             bail!("cannot send Ctrl-C to gdb");
         }
         self.finish(line)
+    }
+
+    /// Starts a command that lets the guest run, and kills gdb `delay` later without a farewell.
+    ///
+    /// # Errors
+    /// When gdb has died before.
+    pub fn die_in(mut self, line: &str, delay: Duration) -> Result<()> {
+        self.send(line)?;
+        thread::sleep(delay);
+        drop(self);
+        Ok(())
     }
 
     /// The value of an expression as gdb prints it in hexadecimal, for example `$rip`.
@@ -139,22 +166,28 @@ impl Gdb {
         Ok(())
     }
 
-    fn finish(&mut self, line: &str) -> Result<String> {
-        let mark = format!("\n@done {}\n", self.serial);
+    /// Reads on until the command under way has printed `text`.
+    fn read_until(&mut self, text: &str, line: &str) -> Result<()> {
         let deadline = Instant::now() + self.limit;
-        let mut text = String::new();
-        while !text.contains(&mark) {
+        while !self.said.contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
-                Ok(bytes) => text += &String::from_utf8_lossy(&bytes),
+                Ok(bytes) => self.said += &String::from_utf8_lossy(&bytes),
                 Err(error) => bail!(
-                    "gdb: `{line}` did not end within {} s ({error}); it printed: {text}\n--- session ---\n{}",
+                    "gdb: `{line}` did not end within {} s ({error}); it printed: {}\n--- session ---\n{}",
                     self.limit.as_secs(),
+                    self.said,
                     self.transcript
                 ),
             }
         }
-        let text = text.replace(&mark, "\n").replace("(gdb) ", "");
+        Ok(())
+    }
+
+    fn finish(&mut self, line: &str) -> Result<String> {
+        let mark = format!("\n@done {}\n", self.serial);
+        self.read_until(&mark, line)?;
+        let text = std::mem::take(&mut self.said).replace(&mark, "\n").replace("(gdb) ", "");
         self.transcript += &text;
         Ok(text.trim().to_owned())
     }

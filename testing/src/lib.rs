@@ -5,10 +5,12 @@
 //! COM3 (3E8h) the mirror of the VMM's log. [`Qmp`] drives the emulator, [`Gdb`] a stock gdb.
 #![forbid(unsafe_code)]
 
+mod config;
 mod gdb;
 mod machine;
 mod qmp;
 
+pub use config::{Config, Console};
 pub use gdb::Gdb;
-pub use machine::{Config, Console, Machine};
+pub use machine::Machine;
 pub use qmp::Qmp;

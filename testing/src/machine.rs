@@ -1,152 +1,20 @@
-//! One emulated PC: its description, its process, its serial ports.
+//! One emulated PC: its process, its serial ports.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tempfile::TempDir;
 
-use crate::Qmp;
+use crate::{Gdb, Qmp};
 
 /// How often files and processes are looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);
-
-/// Where the guest's console (COM2) goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Console {
-    /// Into a file read by [`Machine::console`].
-    File,
-    /// To the terminal of the person, with the emulator's own monitor behind Ctrl-A.
-    Stdio,
-}
-
-/// A PC to be started.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The emulated CPU, as QEMU's `-cpu` takes it.
-    pub cpu: String,
-    /// Number of CPUs.
-    pub smp: u32,
-    /// RAM in MiB.
-    pub memory: u64,
-    /// Disks in the order the BIOS sees them: the image and whether writes to it are thrown away.
-    pub disks: Vec<(PathBuf, bool)>,
-    /// Where COM2 goes.
-    pub console: Console,
-    /// Count instructions: one instruction is one nanosecond of guest time.
-    pub icount: bool,
-    /// End the emulator when the guest resets the machine.
-    pub no_reboot: bool,
-    /// Pause instead of ending when the guest powers off, so that counters can still be read.
-    pub no_shutdown: bool,
-    /// Wait for `cont` over QMP before the first instruction.
-    pub paused: bool,
-    /// Offer QEMU's own gdb stub on [`Machine::qemu_gdb`].
-    pub qemu_gdb: bool,
-}
-
-impl Config {
-    /// An AMD machine with one CPU and 512 MiB that boots `disk`.
-    pub fn amd(disk: PathBuf) -> Self {
-        Self {
-            cpu: "EPYC,+svm,+npt".into(),
-            smp: 1,
-            memory: 512,
-            disks: vec![(disk, false)],
-            console: Console::File,
-            icount: false,
-            no_reboot: false,
-            no_shutdown: false,
-            paused: false,
-            qemu_gdb: false,
-        }
-    }
-
-    /// Starts the emulator.
-    ///
-    /// # Errors
-    /// When it cannot be started, or ends at once.
-    pub fn start(self) -> Result<Machine> {
-        let dir = tempfile::Builder::new().prefix("ramooflax-").tempdir()?;
-        let at = |name: &str| dir.path().join(name).display().to_string();
-        // `setpriv` so that the emulator dies with us even when we are killed without warning.
-        let mut cmd = Command::new("setpriv");
-        cmd.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        // SMM inside an SVM guest is broken under TCG, hence smm=off.
-        cmd.args(["-machine", "pc,smm=off", "-cpu", &self.cpu, "-display", "none", "-nodefaults"]);
-        cmd.args([
-            "-vga",
-            "std",
-            "-smp",
-            &self.smp.to_string(),
-            "-m",
-            &format!("{}M", self.memory),
-        ]);
-        let threads = if self.smp > 1 && !self.icount { "multi" } else { "single" };
-        cmd.args(["-accel", &format!("tcg,thread={threads}")]);
-        for (i, (path, scratch)) in self.disks.iter().enumerate() {
-            let scratch = if *scratch { "on" } else { "off" };
-            let file = path.display();
-            cmd.args([
-                "-drive",
-                &format!("file={file},format=raw,if=ide,index={i},snapshot={scratch}"),
-            ]);
-        }
-        let socket = |id: &str| {
-            format!("socket,id={id},path={},server=on,wait=off", at(&format!("{id}.sock")))
-        };
-        cmd.args(["-chardev", &socket("link"), "-serial", "chardev:link"]);
-        match self.console {
-            Console::File => cmd.args(["-serial", &format!("file:{}", at("console"))]),
-            Console::Stdio => cmd.args(["-serial", "mon:stdio"]),
-        };
-        cmd.args(["-serial", &format!("file:{}", at("log"))]);
-        cmd.args(["-chardev", &socket("qmp"), "-mon", "chardev=qmp,mode=control"]);
-        if self.qemu_gdb {
-            cmd.args(["-chardev", &socket("qemu-gdb"), "-gdb", "chardev:qemu-gdb"]);
-        }
-        for (wanted, flag) in [
-            (self.no_reboot, "-no-reboot"),
-            (self.no_shutdown, "-no-shutdown"),
-            (self.paused, "-S"),
-        ] {
-            if wanted {
-                cmd.arg(flag);
-            }
-        }
-        if self.icount {
-            // No clock and no random number of the host's, so that two runs count the same.
-            cmd.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
-            cmd.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
-        }
-        let errors = dir.path().join("errors");
-        if self.console == Console::File {
-            use std::os::unix::process::CommandExt as _;
-            // A group of its own: the Ctrl-C meant for gdb must not end the machine.
-            cmd.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-            cmd.stderr(fs::File::create(&errors)?);
-        }
-        let child = cmd.spawn().context("starting qemu-system-x86_64 (is it installed?)")?;
-        let mut machine = Machine { child, dir, ended: None, kept: None };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !machine.dir.path().join("qmp.sock").exists() {
-            if let Some(status) = machine.exited()? {
-                let said = machine.errors();
-                bail!("the emulator ended at once ({status}): {said}");
-            }
-            if Instant::now() > deadline {
-                bail!("the emulator offers no QMP socket after 20 s");
-            }
-            thread::sleep(POLL);
-        }
-        Ok(machine)
-    }
-}
 
 /// A running PC; dropping it kills it.
 #[derive(Debug)]
@@ -158,6 +26,25 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The machine whose emulator is `child`, once that listens in `dir`.
+    ///
+    /// # Errors
+    /// When it ends before, or takes too long.
+    pub(crate) fn started(child: Child, dir: TempDir) -> Result<Self> {
+        let mut machine = Self { child, dir, ended: None, kept: None };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !machine.dir.path().join("qmp.sock").exists() {
+            if let Some(status) = machine.exited()? {
+                bail!("the emulator ended at once ({status}): {}", machine.errors());
+            }
+            if Instant::now() > deadline {
+                bail!("the emulator offers no QMP socket after 20 s");
+            }
+            thread::sleep(POLL);
+        }
+        Ok(machine)
+    }
+
     /// Ties the life of `dir`, where the disks are, to the machine's.
     pub fn keep(&mut self, dir: TempDir) {
         self.kept = Some(dir);
@@ -186,6 +73,11 @@ impl Machine {
     /// All the VMM has written to its log mirror so far.
     pub fn log(&self) -> String {
         self.text("log")
+    }
+
+    /// All that was sent on COM1 so far, whoever was listening.
+    pub fn sent(&self) -> String {
+        self.text("link")
     }
 
     /// The emulator's own warnings and errors so far, but for the CPU features that TCG lacks.
@@ -253,6 +145,15 @@ impl Machine {
         }
     }
 
+    /// Ends the emulator in good order, so that it gives back the terminal.
+    ///
+    /// # Errors
+    /// When it does not answer or does not end.
+    pub fn quit(&mut self) -> Result<()> {
+        self.qmp()?.execute("quit", serde_json::json!({}))?;
+        self.wait_exit(Duration::from_secs(10)).map(drop)
+    }
+
     /// The emulator's exit status, once it has ended.
     ///
     /// # Errors
@@ -264,16 +165,68 @@ impl Machine {
         Ok(self.ended)
     }
 
-    /// The last lines of everything that was written, for error messages.
+    /// What the VMM's loader said when it refused to start the VMM, once it has.
+    pub fn refusal(&self) -> Option<String> {
+        // On the log if there is one, and on COM1 while its options are not understood.
+        [self.log(), self.sent()].into_iter().find_map(|text| {
+            let said = text.split_once("Ramooflax: halted.")?.0;
+            said.lines().rev().find_map(|line| line.strip_prefix("Ramooflax: ").map(str::to_owned))
+        })
+    }
+
+    /// The last lines of everything that was written, and what the CPU does: for error messages.
     pub fn tails(&self) -> String {
         let mut out = String::new();
-        for name in ["console", "log", "errors"] {
+        for name in ["console", "log", "link", "errors"] {
             let text = self.text(name);
             let lines: Vec<&str> = text.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default();
-            out += &format!("\n--- {name} ---\n{}", tail.join("\n"));
+            out += &format!("\n--- {name} ---");
+            for line in lines.get(lines.len().saturating_sub(25)..).unwrap_or_default() {
+                // A session with gdb is one endless line.
+                out.push('\n');
+                out.extend(line.chars().filter(|c| !c.is_control()).take(300));
+            }
+        }
+        if self.ended.is_none() {
+            let state = self.state().unwrap_or_else(|error| format!("it does not say: {error:#}"));
+            out += &format!("\n--- the emulator, now and half a second later ---\n{state}");
+            if self.log().contains("guest starts") {
+                let guest = self.guest().unwrap_or_else(|error| format!("no answer: {error:#}"));
+                out += &format!("\n--- the guest, as gdb sees it ---\n{guest}");
+            }
         }
         out
+    }
+
+    /// What the first CPU does: the emulator's state, registers and next instructions, twice, so that
+    /// one sees whether it moves. Inside a guest of the VMM they are the guest's.
+    fn state(&self) -> Result<String> {
+        let mut qmp = self.qmp()?;
+        let mut out = String::new();
+        for pause in [500, 0] {
+            out += &format!("{}\n", qmp.status()?);
+            let registers = qmp.human("info registers")?;
+            // What follows is the FPU's.
+            out += registers.split("\nFCW=").next().unwrap_or_default();
+            for what in ["x /4i $pc", "x /32gx $rsp"] {
+                out += &format!("\n{}\n", qmp.human(what)?.trim_end());
+            }
+            thread::sleep(Duration::from_millis(pause));
+        }
+        Ok(out)
+    }
+
+    /// What the VMM tells of its guest, unless another gdb holds the link.
+    fn guest(&self) -> Result<String> {
+        let mut gdb = Gdb::start()?;
+        gdb.limit = Duration::from_secs(20);
+        let mut out = gdb.command(&format!("target remote {}", self.link().display()))?;
+        if out.contains(" in ?? ()") {
+            for what in ["monitor counters", "info registers", "x/6i $rip", "x/32gx $rsp"] {
+                out += &format!("\n{}", gdb.command(what)?);
+            }
+        }
+        Ok(out)
     }
 
     fn text(&self, name: &str) -> String {

@@ -69,3 +69,17 @@ pub(crate) fn comm(gdb: &mut Gdb, symbols: &Symbols) -> Result<String> {
     ensure!(printable, "the current task is called {name:?}");
     Ok(name)
 }
+
+/// Detaches, and sees a guest that prints `BEAT` run on.
+///
+/// # Errors
+/// When gdb does not detach or the guest is silent.
+pub(crate) fn detach(gdb: &mut Gdb, machine: &mut Machine) -> Result<()> {
+    let said = gdb.command("detach")?;
+    ensure!(said.contains("detached"), "detach gave: {said}");
+    let beats = |all: &str| all.matches("BEAT").count();
+    let before = beats(&machine.console());
+    machine
+        .wait_console_for("another BEAT", Duration::from_secs(15), |all| beats(all) > before + 1)?;
+    Ok(())
+}

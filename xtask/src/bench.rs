@@ -10,7 +10,7 @@ use crate::machine_args::{Cpu, Firmware, Link};
 use rows::Row;
 
 /// Options of `bench`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct BenchArgs {
     /// The CPU.
     #[arg(long, value_enum, default_value_t)]
@@ -43,7 +43,7 @@ const FIGURES: &[(&str, Measure)] = &[
 /// Measures.
 ///
 /// # Errors
-/// When a figure is unknown or cannot be measured.
+/// When a figure is unknown, cannot be measured or misses its target.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     for name in &args.only {
         if !FIGURES.iter().any(|(known, _)| known == name) {
@@ -56,7 +56,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         println!("{emulator}, {}, {}, {}", args.cpu, args.firmware, args.link);
         println!("{}", rows::HEAD);
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut missed) = (Vec::new(), Vec::new());
     for (name, measure) in FIGURES {
         if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
             continue;
@@ -64,6 +64,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         match measure(args) {
             Ok(rows) => {
                 for row in rows {
+                    if row.missed() {
+                        missed.push(row.title());
+                    }
                     println!("{}", if args.json { row.json(args, &emulator) } else { row.text() });
                 }
             }
@@ -76,5 +79,16 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     if !failed.is_empty() {
         bail!("not measured: {}", failed.join(", "));
     }
+    if !missed.is_empty() {
+        bail!("over the target: {}", missed.join(", "));
+    }
     Ok(())
+}
+
+/// Measures the figure `name` with the default options, for a test.
+///
+/// # Errors
+/// As [`bench`].
+pub(crate) fn judge(name: &str) -> Result<()> {
+    bench(&BenchArgs { only: vec![name.to_owned()], ..BenchArgs::default() })
 }

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
 };
 
 use anyhow::{Context, Result};
@@ -30,10 +30,7 @@ pub(crate) fn vmm() -> Result<Vmm> {
     release(&["boot-bios", "resident"])?;
     let dir = built();
     let (loader, resident) = (dir.join("boot-bios"), dir.join("resident"));
-    let stripped = dir.join("resident.stripped");
-    sh::output(Command::new("objcopy").arg("--strip-all").arg(&resident).arg(&stripped))?;
-    let small = dir.join("boot-bios.stripped");
-    sh::output(Command::new("objcopy").arg("--strip-all").arg(&loader).arg(&small))?;
+    let (small, stripped) = (strip(&loader)?, strip(&resident)?);
     Ok(Vmm { loader: small, resident, stripped })
 }
 
@@ -47,8 +44,16 @@ pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
         anyhow::bail!("no guest is called {name}; the test guests are: {}", names.join(", "));
     }
     release(&["guests"])?;
-    let (from, to) = (built().join(name), built().join(format!("{name}.stripped")));
-    sh::output(Command::new("objcopy").arg("--strip-all").arg(from).arg(&to))?;
+    strip(&built().join(name))
+}
+
+/// A copy of `program` without symbols. Another xtask may be reading the one that is there: it is replaced
+/// in one go.
+fn strip(program: &Path) -> Result<PathBuf> {
+    let to = program.with_extension("stripped");
+    let new = program.with_extension(format!("{}.new", process::id()));
+    sh::output(Command::new("objcopy").arg("--strip-all").arg(program).arg(&new))?;
+    fs::rename(&new, &to).with_context(|| format!("{}", to.display()))?;
     Ok(to)
 }
 

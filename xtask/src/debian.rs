@@ -49,17 +49,19 @@ fn download(cache: &Path) -> Result<()> {
     if fetch(cache, &metas).is_err() {
         // The lists may name versions that the mirror no longer has.
         ensure::update_lists()?;
-        fetch(cache, &metas)?;
+        fetch(cache, &metas)
+            .with_context(|| format!("fetching Debian's kernels failed. {}", ensure::NETWORK))?;
     }
     Ok(())
 }
 
 fn fetch(cache: &Path, metas: &[&str]) -> Result<()> {
     let images = metas.iter().map(|meta| image_of(meta)).collect::<Result<Vec<_>>>()?;
+    println!("fetching Debian packages: busybox-static {}", images.join(" "));
     let scratch = tempfile::tempdir_in(cache)?;
-    sh::output(
+    sh::visible(
         Command::new("apt-get")
-            .args(["download", "--quiet=2", "busybox-static"])
+            .args(["download", "busybox-static"])
             .args(&images)
             .current_dir(scratch.path()),
     )?;

@@ -2,14 +2,15 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use testing::Gdb;
+use testing::{Gdb, Machine};
 
 use crate::{
-    analyst, debian, ensure, facts,
+    analyst, debian, facts,
     scene::{Guest, Scene},
+    session::Session,
 };
 
 /// Options of `demo`.
@@ -24,10 +25,9 @@ pub(crate) struct DemoArgs {
 ///
 /// # Errors
 /// When a step fails, or with `--check` what gdb prints is not what it must be.
-pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
-    // What it installs writes to the terminal itself.
-    ensure::ensure()?;
-    step("fetching a Debian kernel", || debian::get("cloud").map(drop))?;
+pub(crate) fn demo(args: &DemoArgs, session: &Session) -> Result<()> {
+    // Not one of the steps: it shows its progress itself, and may ask for a password.
+    debian::get("cloud")?;
     let guest = Guest::named("cloud", "ramooflax.syms ramooflax.do=beat");
     let prepared =
         step("building Ramooflax and making the disk", || Scene::under(guest).prepare())?;
@@ -41,13 +41,13 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     let attach = format!("target remote {}", link.display());
     fs::write(&script, format!("{attach}\nset $banner = {banner:#x}\n{}", analyst::SHOW))?;
     if args.check {
-        return check(&script.display().to_string());
+        return check(&mut machine, &script.display().to_string());
     }
     println!(
         "\nThe guest is being stopped. To let it run: detach. To stop it again:\n  {attach}\n"
     );
     // The person's Ctrl-C is for gdb.
-    ctrlc::set_handler(|| {})?;
+    session.leave_ctrl_c();
     Command::new("gdb")
         .args(["-nx", "-q", "-ex", "set architecture i386:x86-64", "-x"])
         .arg(&script)
@@ -57,7 +57,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     Ok(())
 }
 
-fn check(script: &str) -> Result<()> {
+fn check(machine: &mut Machine, script: &str) -> Result<()> {
     let mut gdb = Gdb::start()?;
     let shown = step("attaching gdb", || gdb.command(&format!("source {script}")))?;
     println!("{shown}");
@@ -67,10 +67,7 @@ fn check(script: &str) -> Result<()> {
     for register in ["$rip", "$cr3"] {
         ensure!(gdb.value(register)? != 0, "{register} is 0");
     }
-    let left = gdb.command("detach")?;
-    if !left.contains("detached") {
-        bail!("gdb did not detach: {left}");
-    }
+    step("seeing the guest run on", || analyst::detach(&mut gdb, machine))?;
     println!("the demonstration works");
     Ok(())
 }

@@ -23,6 +23,10 @@ const NEEDED: &[(&str, &str)] = &[
 /// The target of everything that runs on the bare machine.
 pub(crate) const TARGET: &str = "x86_64-unknown-none";
 
+/// What to do when the archive cannot be reached.
+pub(crate) const NETWORK: &str = "Expected: Debian's archive, over the network. See what `apt-get update` \
+                                  says (as root), put right what it complains of, and try again.";
+
 /// Installs what is missing: Debian packages and the Rust target.
 ///
 /// # Errors
@@ -54,7 +58,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if install().is_err() {
         // The lists may name versions that the mirror no longer has.
         update_lists()?;
-        install().with_context(|| format!("install by hand: {names}"))?;
+        install().with_context(|| format!("{names} cannot be installed. {NETWORK}"))?;
     }
     Ok(())
 }
@@ -80,6 +84,7 @@ pub(crate) fn update_lists_if_unknown(packages: &[&str]) -> Result<()> {
 pub(crate) fn update_lists() -> Result<()> {
     println!("updating the lists of Debian packages");
     sh::visible(apt().args(["update", "--quiet=2"]))
+        .with_context(|| format!("the lists of Debian packages cannot be fetched. {NETWORK}"))
 }
 
 /// `apt-get`, through `sudo` unless we are root.

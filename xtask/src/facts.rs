@@ -87,6 +87,16 @@ pub(crate) fn number(console: &str, name: &str) -> Result<u64> {
     numbers.next().with_context(|| format!("no line `{name} NUMBER` in:\n{console}"))
 }
 
+/// The lines of `monitor counters`, a name and a number each, but the sum and what is 0.
+pub(crate) fn counters(text: &str) -> Vec<(String, u64)> {
+    let counter = |line: &str| {
+        let (name, number) = line.trim().rsplit_once(char::is_whitespace)?;
+        let (name, number) = (name.trim().trim_end_matches(':'), number.parse().ok()?);
+        (!name.is_empty() && number > 0 && name != "total").then(|| (name.to_owned(), number))
+    };
+    text.lines().filter_map(counter).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +127,12 @@ mod tests {
         assert_eq!(symbol(&symbols, "linux_banner").unwrap(), 0xffff_ffff_9f91_ffe0);
         assert_eq!(symbol(&symbols, "current_task").unwrap(), 0x1fb80);
         assert!(symbol(&symbols, "schedule").is_err());
+    }
+
+    #[test]
+    fn counters_are_names_and_numbers() {
+        let counters = counters("exception  12\nhlt: 3\nmsr 0\ntotal 15\n\nnonsense\n");
+        assert_eq!(counters, [("exception".to_owned(), 12), ("hlt".to_owned(), 3)]);
     }
 
     #[test]

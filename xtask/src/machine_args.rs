@@ -67,10 +67,10 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) link: Link,
     /// Number of CPUs.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(crate) smp: u32,
-    /// RAM in MiB.
-    #[arg(long, default_value_t = 512)]
+    /// RAM in MiB; GRUB and the VMM need 64.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..))]
     pub(crate) memory: u64,
     /// Count instructions: one is a nanosecond of the machine's time.
     #[arg(long)]

@@ -15,6 +15,7 @@ mod menu;
 mod paths;
 mod run;
 mod scene;
+mod session;
 mod sh;
 mod test;
 
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use session::Session;
 
 /// Builds, runs, tests and measures Ramooflax.
 #[derive(Parser, Debug)]
@@ -51,7 +54,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match dispatch(&Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -59,14 +62,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: &Command) -> Result<()> {
-    match command {
-        // It shows its set-up as one of its steps.
-        Command::Demo(args) => demo::demo(args),
-        Command::Test(args) => ensure::ensure().and_then(|()| test::test(args)),
-        Command::Run(args) => ensure::ensure().and_then(|()| run::run(args)),
-        Command::Bench(args) => ensure::ensure().and_then(|()| bench::bench(args)),
-        // Whoever starts it has set up already.
-        Command::TestOne { name } => test::one(name),
+fn dispatch(command: &Command) -> Result<ExitCode> {
+    if let Command::TestOne { name } = command {
+        // Whoever starts it has set up already, and cleans up.
+        return test::one(name).map(|()| ExitCode::SUCCESS);
     }
+    let session = Session::start()?;
+    ensure::ensure()?;
+    match command {
+        Command::Test(args) => return test::test(args, &session),
+        Command::Demo(args) => demo::demo(args, &session)?,
+        Command::Run(args) => run::run(args)?,
+        Command::Bench(args) => bench::bench(args)?,
+        Command::TestOne { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,18 @@
 //! `cargo xtask run`: a machine to play with.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use testing::Console;
+use testing::{Console, Machine};
 
 use crate::{
     machine_args::MachineArgs,
     menu::Multiboot,
-    scene::{Guest, Scene},
+    scene::{Guest, Scene, Start},
 };
 
 /// Options of `run`.
@@ -46,7 +49,7 @@ pub(crate) struct RunArgs {
 /// Runs it.
 ///
 /// # Errors
-/// When the machine cannot be prepared or started.
+/// When the machine cannot be prepared or started, or the loader refuses to start the VMM.
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let guest = match &args.disk {
         Some(disk) => Guest::Disk(disk.clone()),
@@ -54,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     };
     let mut scene = Scene::bare(guest);
     if !args.no_vmm {
-        scene.vmm = Some((String::new(), args.multiboot));
+        scene.vmm = Some(Start { multiboot: args.multiboot, ..Start::default() });
     }
     if let Some(options) = &args.vmm {
         scene = scene.option(options);
@@ -79,21 +82,41 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let Some(limit) = args.limit else {
         println!("the guest's console follows; Ctrl-A X ends the machine");
         while machine.exited()?.is_none() {
+            if let Some(refusal) = machine.refusal() {
+                machine.quit()?;
+                bail!("the VMM was not started: {refusal}");
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
         return Ok(());
     };
     // Running out of time is what was asked for.
-    let ended = machine.wait_exit(Duration::from_secs(limit)).is_ok();
+    let ended = wait(&mut machine, Duration::from_secs(limit))?;
     println!("--- console ---\n{}", machine.console());
     println!("--- log of the VMM ---\n{}", machine.log());
+    let link = machine.sent();
+    if !link.is_empty() {
+        println!("--- sent over the link ---\n{link}");
+    }
     let errors = machine.errors();
     if !errors.is_empty() {
         println!("--- emulator ---\n{errors}");
     }
-    println!(
-        "--- {} ---",
-        if ended { "the machine ended" } else { "stopped after the time limit" }
-    );
-    Ok(())
+    println!("--- {} ---", if ended { "the machine ended" } else { "stopped by us" });
+    match machine.refusal() {
+        Some(refusal) => bail!("the VMM was not started: {refusal}"),
+        None => Ok(()),
+    }
+}
+
+/// Whether the machine ends within `limit`; a refusal ends the wait.
+fn wait(machine: &mut Machine, limit: Duration) -> Result<bool> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline && machine.refusal().is_none() {
+        if machine.exited()?.is_some() {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(false)
 }

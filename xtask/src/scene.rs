@@ -44,14 +44,31 @@ impl Guest {
 pub(crate) struct Scene {
     /// What is booted in the end.
     pub(crate) guest: Guest,
-    /// The VMM's further options and the protocol that loads it.
-    pub(crate) vmm: Option<(String, Multiboot)>,
+    /// How the VMM is started.
+    pub(crate) vmm: Option<Start>,
+}
+
+/// How the VMM is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    /// Its options.
+    pub(crate) options: String,
+    /// The protocol that loads it.
+    pub(crate) multiboot: Multiboot,
+    /// Whether the resident image is loaded with the loader.
+    pub(crate) module: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { options: LINK.to_owned(), multiboot: Multiboot::default(), module: true }
+    }
 }
 
 impl Scene {
     /// `guest` under the VMM.
     pub(crate) fn under(guest: Guest) -> Self {
-        Self { guest, vmm: Some((String::new(), Multiboot::Two)) }
+        Self { guest, vmm: Some(Start::default()) }
     }
 
     /// `guest` on the bare machine.
@@ -61,9 +78,9 @@ impl Scene {
 
     /// The same with another option for the VMM.
     pub(crate) fn option(mut self, option: &str) -> Self {
-        if let Some((options, _)) = &mut self.vmm {
-            options.push(' ');
-            options.push_str(option);
+        if let Some(start) = &mut self.vmm {
+            start.options.push(' ');
+            start.options.push_str(option);
         }
         self
     }
@@ -108,11 +125,8 @@ impl Scene {
             files.push((vmm.loader.clone(), "ramooflax".to_owned()));
             files.push((vmm.stripped.clone(), "resident".to_owned()));
         }
-        let start =
-            self.vmm.as_ref().map(|(more, multiboot)| (format!("{LINK}{more}"), *multiboot));
-        let start = start.as_ref().map(|(options, multiboot)| (options.as_str(), *multiboot));
         let image = dir.path().join("disk.img");
-        disk::build(&image, &Contents { menu: menu::menu(&guest, start), files })?;
+        disk::build(&image, &Contents { menu: menu::menu(&guest, self.vmm.as_ref()), files })?;
         let mut config = Config::amd(image);
         config.disks.extend(second.map(|file| (file, true)));
         Ok(Prepared { config, vmm, dir })

@@ -3,17 +3,22 @@
 //! Each test is a function run in a process of its own, so that one over its time limit can be
 //! ended with all it started.
 
+mod attach;
 mod debian;
+mod fault;
+mod figures;
 mod gdb;
 mod guests;
 mod host;
 mod image;
+mod refusal;
+mod reset;
 
 use std::{
     env, fs,
     fs::File,
     os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -21,7 +26,10 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::build;
+use crate::{
+    build,
+    session::{self, Session},
+};
 
 /// Options of `test`.
 #[derive(Args, Debug)]
@@ -32,7 +40,8 @@ pub(crate) struct TestArgs {
     /// Print the names and do nothing.
     #[arg(long)]
     list: bool,
-    /// Only tests whose name starts so; may be given more than once. Long ones too.
+    /// Only the test of this name, or all in a group of this name: `gdb` is `gdb.memory` and so on.
+    /// May be given more than once. Long ones too.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 }
@@ -63,31 +72,41 @@ impl Test {
 fn all() -> Result<Vec<Test>> {
     let mut tests = host::tests();
     tests.extend(image::tests());
+    tests.extend(figures::tests());
+    tests.extend(refusal::tests());
     tests.extend(guests::tests(&build::test_guests()?));
     tests.extend(debian::tests());
+    tests.extend(reset::tests());
     tests.extend(gdb::tests());
+    tests.extend(attach::tests());
+    tests.extend(fault::tests());
     Ok(tests)
 }
 
-/// Runs the tests.
+/// Whether `--only asked` means the test `name`: it is its name, or the beginning of it up to a dot.
+fn means(asked: &str, name: &str) -> bool {
+    name.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Runs the tests; the exit code says whether all passed.
 ///
 /// # Errors
-/// When one fails.
-pub(crate) fn test(args: &TestArgs) -> Result<()> {
+/// When a test cannot be started or none is called as asked for.
+pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
     let tests = all()?;
     if args.list {
         for test in tests {
             println!("{}{}", test.name, if test.long { " (long)" } else { "" });
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let chosen = |test: &Test| match args.only.as_slice() {
         [] => args.full || !test.long,
-        only => only.iter().any(|prefix| test.name.starts_with(prefix.as_str())),
+        only => only.iter().any(|asked| means(asked, &test.name)),
     };
-    for prefix in &args.only {
-        if !tests.iter().any(|test| test.name.starts_with(prefix.as_str())) {
-            bail!("no test's name starts with {prefix}; `cargo xtask test --list` prints them");
+    for asked in &args.only {
+        if !tests.iter().any(|test| means(asked, &test.name)) {
+            bail!("no test and no group is called {asked}; `cargo xtask test --list` prints them");
         }
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
@@ -97,7 +116,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
             continue;
         }
         let start = Instant::now();
-        let said = in_a_process(test)?;
+        let said = in_a_process(test, session)?;
         let seconds = start.elapsed().as_secs_f64();
         match said {
             None => {
@@ -111,10 +130,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         }
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed > 0 {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Runs the test `name` in this process.
@@ -129,16 +145,23 @@ pub(crate) fn one(name: &str) -> Result<()> {
 }
 
 /// What the test said if it failed.
-fn in_a_process(test: &Test) -> Result<Option<String>> {
+fn in_a_process(test: &Test, session: &Session) -> Result<Option<String>> {
+    // It outlives the process, which may be killed before it has cleaned up.
+    let dir = tempfile::Builder::new().prefix("test-").tempdir()?;
     let output = tempfile::NamedTempFile::new()?;
     let file = File::options().append(true).open(output.path())?;
-    let mut child = Command::new(env::current_exe()?)
+    // `setpriv` so that it ends with us even when we are killed without warning.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(env::current_exe()?)
         .args(["test-one", &test.name])
+        .env("TMPDIR", dir.path())
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .process_group(0)
         .spawn()?;
+    session.kills(Some(child.id()));
     let deadline = Instant::now() + Duration::from_secs(test.limit);
     let verdict = loop {
         if let Some(status) = child.try_wait()? {
@@ -146,14 +169,27 @@ fn in_a_process(test: &Test) -> Result<Option<String>> {
         }
         if Instant::now() > deadline {
             // The whole group: a cargo, for one, does not end with its parent. Emulators and gdb do.
-            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;
+            session::kill_group(child.id())?;
             child.wait()?;
             break Some(format!("(over its time limit of {} s)", test.limit));
         }
         thread::sleep(Duration::from_millis(20));
     };
+    session.kills(None);
     Ok(verdict.map(|why| {
         let said = fs::read(output.path()).unwrap_or_default();
         format!("{}\n{why}", String::from_utf8_lossy(&said))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::means;
+
+    #[test]
+    fn only_takes_a_name_or_a_group() {
+        assert!(means("guest.hole", "guest.hole") && means("guest.hole", "guest.hole.4g"));
+        assert!(means("guest", "guest.hole.4g"));
+        assert!(!means("guest.ho", "guest.hole") && !means("debian.cloud", "debian.cloud-4g"));
+    }
 }

@@ -32,12 +32,22 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Whether the figure is over its target.
+    pub(super) fn missed(&self) -> bool {
+        self.target.is_some_and(|target| self.value > target)
+    }
+
+    /// Its name and its part.
+    pub(super) fn title(&self) -> String {
+        format!("{} {}", self.name, self.part).trim_end().to_owned()
+    }
+
     /// A line for a person.
     pub(super) fn text(&self) -> String {
-        let name = format!("{} {}", self.name, self.part);
+        let name = self.title();
         let judged = match self.target {
-            Some(target) if self.value <= target => format!("{:>14}  ok", tidy(target)),
-            Some(target) => format!("{:>14}  MISSED", tidy(target)),
+            Some(target) if self.missed() => format!("{:>14}  MISSED", tidy(target)),
+            Some(target) => format!("{:>14}  ok", tidy(target)),
             None => String::new(),
         };
         format!(
@@ -80,4 +90,26 @@ pub(super) fn emulator() -> Result<String> {
     let mut parts = version.split('.');
     let (major, minor) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
     Ok(format!("QEMU {major}.{minor}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Row;
+
+    #[test]
+    fn over_the_target_is_missed() {
+        let row = |value, target| Row {
+            name: "ram.taken",
+            part: "512 MiB".into(),
+            guest: "cloud".into(),
+            value,
+            unit: "bytes",
+            baseline: 0.0,
+            target,
+        };
+        assert!(!row(2.0, Some(2.0)).missed() && !row(3.0, None).missed());
+        let over = row(2.5, Some(2.0));
+        assert!(over.missed() && over.text().contains("MISSED"));
+        assert_eq!(over.title(), "ram.taken 512 MiB");
+    }
 }

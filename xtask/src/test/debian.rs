@@ -1,6 +1,6 @@
 //! Debian, from GRUB through SeaBIOS to a userland that computes and powers off.
 
-use std::{ops::Range, time::Duration};
+use std::{fs, ops::Range, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use testing::Config;
@@ -23,8 +23,8 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new(&format!("debian.{name}"), 300, move || boot(&scene, adjust).map(drop))
     };
     let mut one = cloud();
-    if let Some((_, multiboot)) = &mut one.vmm {
-        *multiboot = Multiboot::One;
+    if let Some(start) = &mut one.vmm {
+        start.multiboot = Multiboot::One;
     }
     vec![
         boots("bare", Scene::bare(Guest::named("cloud", WORK)), |_| {}),
@@ -36,6 +36,7 @@ pub(super) fn tests() -> Vec<Test> {
         boots("phenom", cloud(), |config| config.cpu = PHENOM.into()),
         Test::new("debian.memory", 300, memory),
         Test::new("debian.cpus", 300, cpus),
+        Test::new("debian.spcr", 300, spcr),
         boots("amd64-4g", Scene::under(Guest::named("amd64", WORK)), |c| c.memory = 4096).long(),
         boots("amd64-6g", Scene::under(Guest::named("amd64", WORK)), |c| c.memory = 6144).long(),
     ]
@@ -90,4 +91,41 @@ fn cpus() -> Result<()> {
     let console = boot(&Scene::under(Guest::named("cloud", WORK)), |config| config.smp = 2)?;
     ensure!(console.contains(" cpus=1\n"), "more than one CPU:\n{console}");
     Ok(())
+}
+
+/// An SPCR that names the link as the machine's console is hidden from the guest: the bare machine
+/// lists it.
+fn spcr() -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), console_table(0x3f8))?;
+    let tables = |scene: Scene| -> Result<Vec<String>> {
+        let mut prepared = scene.prepare()?;
+        prepared.config.acpi_tables.push(file.path().to_owned());
+        let console = prepared.start()?.wait_console("READY", LIMIT)?;
+        let names = console.lines().filter_map(|line| line.strip_prefix("ACPI "));
+        Ok(names.map(str::to_owned).collect())
+    };
+    let bare = tables(Scene::bare(Guest::named("cloud", "ramooflax.acpi")))?;
+    ensure!(bare.iter().any(|name| name == "SPCR"), "the bare machine has only {bare:?}");
+    let under = tables(Scene::under(Guest::named("cloud", "ramooflax.acpi")))?;
+    ensure!(under.iter().any(|name| name == "FACP"), "the guest has only {under:?}");
+    ensure!(!under.iter().any(|name| name == "SPCR"), "the guest has {under:?}");
+    Ok(())
+}
+
+/// An SPCR of revision 1 (Microsoft's Serial Port Console Redirection Table) for the 16550 at the
+/// I/O port `port`. QEMU computes length and checksum.
+fn console_table(port: u64) -> Vec<u8> {
+    let mut table = Vec::new();
+    table.extend(b"SPCR\x50\0\0\0\x01\0TEST  TESTTEST");
+    table.extend([1, 0, 0, 0, b'T', b'E', b'S', b'T', 1, 0, 0, 0]);
+    // A full 16550; the generic address: in I/O space, 8 bits wide.
+    table.extend([0, 0, 0, 0, 1, 8, 0, 0]);
+    table.extend(port.to_le_bytes());
+    // 8259 interrupt 4, no other; 115200 baud, no parity, 1 stop bit, no flow control, VT100.
+    table.extend([1, 4, 0, 0, 0, 0, 7, 0, 1, 0, 0, 0]);
+    // No PCI device.
+    table.extend([0xff, 0xff, 0xff, 0xff]);
+    table.resize(0x50, 0);
+    table
 }

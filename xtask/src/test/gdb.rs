@@ -7,8 +7,8 @@ use testing::{Gdb, Machine};
 
 use super::Test;
 use crate::{
-    analyst::{self, comm, run_to, string},
-    facts::{Symbols, symbol},
+    analyst::{self, comm, detach, run_to, string},
+    facts::{self, Symbols, symbol},
     scene::{Guest, Scene},
 };
 
@@ -18,6 +18,8 @@ pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new("gdb.session", 300, session),
         Test::new("gdb.memory", 300, memory),
+        Test::new("gdb.watch", 300, watch),
+        Test::new("gdb.monitor", 300, monitor),
         Test::new("gdb.boot-sector", 300, boot_sector),
         Test::new("gdb.stop-idle", 300, || stop("ramooflax.do=idle")),
         Test::new("gdb.stop-busy", 300, || stop("ramooflax.do=spin")),
@@ -25,7 +27,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// Debian under the VMM, ready, with a gdb attached.
-fn attached(words: &str) -> Result<(Machine, Symbols, Gdb)> {
+pub(super) fn attached(words: &str) -> Result<(Machine, Symbols, Gdb)> {
     let scene = Scene::under(Guest::named("cloud", &format!("ramooflax.syms {words}")));
     let mut machine = scene.prepare()?.start()?;
     let symbols = analyst::ready(&mut machine, BOOT)?;
@@ -51,29 +53,30 @@ fn session() -> Result<()> {
     gdb.command("stepi")?;
     let next = gdb.value("$rip")?;
     ensure!(next != sleep && next.abs_diff(sleep) < 16, "one step from {sleep:#x} to {next:#x}");
+    let before = exceptions(&mut gdb)?;
     gdb.command("stepi 999")?;
+    let taken = exceptions(&mut gdb)?.saturating_sub(before);
+    // A repeated string instruction is one step, HLT another: not every step is an exception.
+    ensure!(taken >= 900, "999 steps took {taken} exceptions");
     let rip = gdb.value("$rip")?;
     ensure!(rip >> 47 == 0x1_ffff || rip >> 47 == 0, "after 1,000 steps at {rip:#x}");
 
     let said = gdb.interrupt_after("continue", Duration::from_secs(2))?;
     ensure!(said.contains("SIGINT"), "Ctrl-C gave: {said}");
-    goes_on(&mut gdb, &mut machine)?;
+    detach(&mut gdb, &mut machine)?;
 
     let mut again = Gdb::attach(&machine.link())?;
     ensure!(string(&mut again, symbol(&symbols, "linux_banner")?)? == banner, "another banner");
     run_to(&mut again, "hbreak", sleep)?;
-    goes_on(&mut again, &mut machine)
+    detach(&mut again, &mut machine)
 }
 
-/// Detaches, and sees the guest run on.
-fn goes_on(gdb: &mut Gdb, machine: &mut Machine) -> Result<()> {
-    let said = gdb.command("detach")?;
-    ensure!(said.contains("detached"), "detach gave: {said}");
-    let beats = |all: &str| all.matches("BEAT").count();
-    let before = beats(&machine.console());
-    machine
-        .wait_console_for("another BEAT", Duration::from_secs(15), |all| beats(all) > before + 1)?;
-    Ok(())
+/// How many exceptions the VMM has taken.
+fn exceptions(gdb: &mut Gdb) -> Result<u64> {
+    let text = gdb.command("monitor counters")?;
+    let counters = facts::counters(&text);
+    let exceptions = counters.iter().find(|(name, _)| name == "exception");
+    Ok(exceptions.with_context(|| format!("`monitor counters` names no exceptions:\n{text}"))?.1)
 }
 
 /// Registers and memory are written and read back; what is not mapped is an error and no more.
@@ -99,7 +102,59 @@ fn memory() -> Result<()> {
         let said = gdb.command(&format!("x/gx {address}"))?;
         ensure!(said.contains("Cannot access memory"), "{address} is readable: {said}");
     }
-    goes_on(&mut gdb, &mut machine)
+    detach(&mut gdb, &mut machine)
+}
+
+/// A watchpoint on the kernel's clock stops at every change, with the values before and after it.
+fn watch() -> Result<()> {
+    let (mut machine, symbols, mut gdb) = attached("ramooflax.do=beat")?;
+    let jiffies = format!("*(unsigned long *) {:#x}", symbol(&symbols, "jiffies")?);
+    gdb.command(&format!("watch {jiffies}"))?;
+    for _ in 0..3 {
+        let old = gdb.value(&jiffies)?;
+        let said = gdb.command("continue")?;
+        let number = |what: &str| -> Result<u64> {
+            let line = said.lines().find_map(|line| line.strip_prefix(what));
+            Ok(line.with_context(|| format!("no {what:?}: {said}"))?.trim().parse()?)
+        };
+        let (before, after) = (number("Old value = ")?, number("New value = ")?);
+        ensure!(before == old, "the old value is {old}, not {before}");
+        ensure!(after == gdb.value(&jiffies)?, "memory does not hold the new value {after}");
+        // A CPU that slept counts all ticks it slept through at once.
+        ensure!((1..1000).contains(&after.wrapping_sub(old)), "from {old} to {after}");
+        let rip = gdb.value("$rip")?;
+        ensure!(rip >> 47 == 0x1_ffff, "changed at {rip:#x}, which is not the kernel");
+    }
+    gdb.command("delete")?;
+    detach(&mut gdb, &mut machine)
+}
+
+/// What the VMM tells besides the protocol.
+fn monitor() -> Result<()> {
+    let (mut machine, _, mut gdb) = attached("ramooflax.do=beat")?;
+    let help = gdb.command("monitor help")?;
+    for command in ["help", "log", "counters", "version"] {
+        let line = help.lines().find(|line| line.split_whitespace().next() == Some(command));
+        ensure!(line.is_some(), "no {command} in the help:\n{help}");
+    }
+    // The mirror on the second UART is the same text.
+    let log = gdb.command("monitor log")?;
+    let first = log.lines().next().unwrap_or_default();
+    ensure!(first.len() > 10, "the log is empty: {log:?}");
+    ensure!(machine.log().contains(first), "the log is not its mirror:\n{log}{}", machine.tails());
+    let count = |gdb: &mut Gdb, name: &str| -> Result<u64> {
+        let counters = facts::counters(&gdb.command("monitor counters")?);
+        Ok(counters.iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count))
+    };
+    let before = count(&mut gdb, "interrupt")?;
+    ensure!(before > 0 && count(&mut gdb, "cpuid")? > 0, "the guest made no exits");
+    gdb.interrupt_after("continue", Duration::from_secs(1))?;
+    ensure!(count(&mut gdb, "interrupt")? > before, "no interrupt in a second");
+    let version = gdb.command("monitor version")?;
+    ensure!(version.starts_with("Ramooflax "), "the version is {version:?}");
+    let said = gdb.command("monitor nonsense")?;
+    ensure!(said.contains("unknown command 'nonsense'; known: "), "nonsense gives: {said}");
+    detach(&mut gdb, &mut machine)
 }
 
 /// `wait` holds the machine before its first instruction; from there to the boot sector.

@@ -1,0 +1,143 @@
+//! The description of a PC, and how QEMU is told.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::Machine;
+
+/// Where the guest's console (COM2) goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Into a file read by [`Machine::console`].
+    File,
+    /// To the terminal of the person, with the emulator's own monitor behind Ctrl-A.
+    Stdio,
+}
+
+/// A PC to be started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The emulated CPU, as QEMU's `-cpu` takes it.
+    pub cpu: String,
+    /// Number of CPUs.
+    pub smp: u32,
+    /// RAM in MiB.
+    pub memory: u64,
+    /// Disks in the order the BIOS sees them: the image and whether writes to it are thrown away.
+    pub disks: Vec<(PathBuf, bool)>,
+    /// Where COM2 goes.
+    pub console: Console,
+    /// Count instructions: one instruction is one nanosecond of guest time.
+    pub icount: bool,
+    /// End the emulator when the guest resets the machine.
+    pub no_reboot: bool,
+    /// Pause instead of ending when the guest powers off, so that counters can still be read.
+    pub no_shutdown: bool,
+    /// Wait for `cont` over QMP before the first instruction.
+    pub paused: bool,
+    /// Offer QEMU's own gdb stub on [`Machine::qemu_gdb`].
+    pub qemu_gdb: bool,
+    /// Files with one ACPI table each, added to the firmware's own.
+    pub acpi_tables: Vec<PathBuf>,
+}
+
+impl Config {
+    /// An AMD machine with one CPU and 512 MiB that boots `disk`.
+    pub fn amd(disk: PathBuf) -> Self {
+        Self {
+            cpu: "EPYC,+svm,+npt".into(),
+            smp: 1,
+            memory: 512,
+            disks: vec![(disk, false)],
+            console: Console::File,
+            icount: false,
+            no_reboot: false,
+            no_shutdown: false,
+            paused: false,
+            qemu_gdb: false,
+            acpi_tables: Vec::new(),
+        }
+    }
+
+    /// Starts the emulator.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends at once.
+    pub fn start(self) -> Result<Machine> {
+        let dir = tempfile::Builder::new().prefix("ramooflax-").tempdir()?;
+        let mut cmd = self.command(dir.path());
+        if self.console == Console::File {
+            use std::os::unix::process::CommandExt as _;
+            // A group of its own: the Ctrl-C meant for gdb must not end the machine.
+            cmd.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+            cmd.stderr(fs::File::create(dir.path().join("errors"))?);
+        }
+        let child = cmd.spawn().context("starting qemu-system-x86_64 (is it installed?)")?;
+        Machine::started(child, dir)
+    }
+
+    /// QEMU's command line; its files and sockets are in `dir`.
+    fn command(&self, dir: &Path) -> Command {
+        let at = |name: &str| dir.join(name).display().to_string();
+        // `setpriv` so that the emulator dies with us even when we are killed without warning; by
+        // TERM where it must give the terminal back as it was.
+        let end = if self.console == Console::Stdio { "TERM" } else { "KILL" };
+        let mut cmd = Command::new("setpriv");
+        cmd.args(["--pdeathsig", end, "qemu-system-x86_64"]);
+        // SMM inside an SVM guest is broken under TCG, hence smm=off.
+        cmd.args(["-machine", "pc,smm=off,memory-backend=ram", "-cpu", &self.cpu]);
+        cmd.args(["-display", "none", "-nodefaults", "-vga", "std", "-smp", &self.smp.to_string()]);
+        // Nothing reserved: a machine may have more RAM than the host as long as it does not use it.
+        let memory = format!("{}M", self.memory);
+        cmd.args(["-object", &format!("memory-backend-ram,id=ram,size={memory},reserve=off")]);
+        cmd.args(["-m", &memory]);
+        let threads = if self.smp > 1 && !self.icount { "multi" } else { "single" };
+        cmd.args(["-accel", &format!("tcg,thread={threads}")]);
+        for (i, (path, scratch)) in self.disks.iter().enumerate() {
+            let scratch = if *scratch { "on" } else { "off" };
+            let file = path.display();
+            cmd.args([
+                "-drive",
+                &format!("file={file},format=raw,if=ide,index={i},snapshot={scratch}"),
+            ]);
+        }
+        let socket = |id: &str| {
+            format!("socket,id={id},path={},server=on,wait=off", at(&format!("{id}.sock")))
+        };
+        // The log holds what was said while nobody was connected, such as the loader's complaints.
+        let link = format!("{},logfile={},logappend=on", socket("link"), at("link"));
+        cmd.args(["-chardev", &link, "-serial", "chardev:link"]);
+        match self.console {
+            Console::File => cmd.args(["-serial", &format!("file:{}", at("console"))]),
+            Console::Stdio => cmd.args(["-serial", "mon:stdio"]),
+        };
+        cmd.args(["-serial", &format!("file:{}", at("log"))]);
+        cmd.args(["-chardev", &socket("qmp"), "-mon", "chardev=qmp,mode=control"]);
+        for table in &self.acpi_tables {
+            cmd.args(["-acpitable", &format!("file={}", table.display())]);
+        }
+        if self.qemu_gdb {
+            cmd.args(["-chardev", &socket("qemu-gdb"), "-gdb", "chardev:qemu-gdb"]);
+        }
+        for (wanted, flag) in [
+            (self.no_reboot, "-no-reboot"),
+            (self.no_shutdown, "-no-shutdown"),
+            (self.paused, "-S"),
+        ] {
+            if wanted {
+                cmd.arg(flag);
+            }
+        }
+        if self.icount {
+            // No clock and no random number of the host's, so that two runs count the same.
+            cmd.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
+            cmd.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+        }
+        cmd
+    }
+}
