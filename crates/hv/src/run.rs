@@ -49,6 +49,10 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
         return;
     }
+    if vcpu.queued().is_some() {
+        // One that was acknowledged before is still to be delivered.
+        return;
+    }
     // An NMI goes first (APM 2, 8.5); the interrupt stays pending then.
     vcpu.wait(Wait::Nmi);
     cpu.nmi.arrived(vcpu);

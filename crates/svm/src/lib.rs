@@ -19,6 +19,7 @@ mod maps;
 mod registers;
 mod run;
 mod switch;
+mod tcg;
 
 pub use enable::{Refusal, enable};
 pub use maps::{IoMap, MsrMap};

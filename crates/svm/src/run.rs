@@ -1,5 +1,5 @@
 //! One virtual CPU: the VMCB, and [`Vcpu`] on it.
-use crate::{decode::decode, event, maps::IoMap, maps::MsrMap, registers, switch};
+use crate::{decode::decode, event, maps::IoMap, maps::MsrMap, registers, switch, tcg};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +49,9 @@ pub struct Svm {
     /// The event in EVENTINJ is an INT n, INT3 or INTO of ours, which pushes this RIP.
     software: bool,
     software_next: u64,
+    /// See [`crate::tcg`]; whether a virtual interrupt was left over by the last run.
+    tcg: bool,
+    left: bool,
     /// V_TPR as interrupts began to be held.
     tpr: u32,
     everything: bool,
@@ -89,6 +92,8 @@ impl Svm {
             flush: true,
             software: false,
             software_next: 0,
+            tcg: tcg::present(),
+            left: false,
             tpr: 0,
             everything: false,
             ud_for_tcg: false,
@@ -190,12 +195,15 @@ impl Vcpu for Svm {
             (true, true) => tlb::GUEST,
         };
         self.vmcb_mut().control.tlb_control = flush;
+        if self.tcg && !core::mem::take(&mut self.left) {
+            tcg::before(&mut self.vmcb_mut().control);
+        }
         // SAFETY: `new` got valid pages; the guest's memory is bounded by the nested tables, which
         // never map the hole but for the FFh page, so nothing of the VMM changes but these registers.
         unsafe {
             switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
         }
-        let (ours, software_next) = (self.software, self.software_next);
+        let (ours, software_next, tcg) = (self.software, self.software_next, self.tcg);
         let control = &mut self.vmcb_mut().control;
         let requeued = event::again(control.exit_int_info, ours);
         control.event_inj = requeued;
@@ -203,6 +211,10 @@ impl Vcpu for Svm {
             // Every exit clears it, and our INT n must push it again.
             control.next_rip = software_next;
         }
+        if tcg && tcg::after(control) {
+            self.left = true;
+        }
+        let control = &self.vmcb().control;
         let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);
         self.software = ours && requeued != 0;
         // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).

@@ -258,6 +258,12 @@ pub mod np_enable {
 
 /// Bits of `int_ctl`.
 pub mod int_ctl {
+    /// A virtual interrupt is pending.
+    pub const V_IRQ: u32 = 1 << 8;
+    /// Its priority, all bits.
+    pub const V_INTR_PRIO: u32 = 15 << 16;
+    /// It ignores V_TPR.
+    pub const V_IGN_TPR: u32 = 1 << 20;
     /// The host's RFLAGS.IF masks physical interrupts, and CR8 is virtual (APM 2, 15.21.1).
     pub const V_INTR_MASKING: u32 = 1 << 24;
 }
