@@ -1,7 +1,7 @@
 //! After a fault of the VMM itself: the guest never runs again, but the analyst's line answers, so that the
-//! log can be read. Nothing of the machine's own state is trusted but that: the line is set up anew, with a
-//! stub of its own, and no lock is waited for.
-use crate::{Host, Machine, machine::Line};
+//! log can be read. Nothing of the machine's own state is trusted but that: the line gets a stub of its own, and
+//! no lock is waited for.
+use crate::{Host, Machine, debug::breathe, machine::Line};
 use core::fmt::{self, Write};
 use link::Link;
 use stub::{
@@ -67,7 +67,7 @@ impl<H: Host> Dead<'_, H> {
     }
 }
 
-/// Serve the analyst for ever on `link`, set up anew by the caller, with the VMM's registers `regs`.
+/// Serve the analyst for ever on `link`, which nobody else uses any more, with the VMM's registers `regs`.
 pub fn frozen<H: Host, L: Link>(
     machine: &Machine<H>,
     link: L,
@@ -91,7 +91,7 @@ pub fn frozen<H: Host, L: Link>(
         action = match stub.output().0.receive() {
             Some(byte) => stub.incoming(&mut target, byte),
             None => {
-                core::hint::spin_loop();
+                breathe();
                 Action::None
             }
         };

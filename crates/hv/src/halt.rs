@@ -37,6 +37,9 @@ pub(crate) fn wait<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         (true, true) if !vcpu.capabilities().mwaitx => Wait::Look,
         (true, _) => Wait::Halt,
     };
+    if how != Wait::Halt {
+        debug::breathe();
+    }
     let vector = vcpu.wait(how);
     cpu.nmi.arrived(vcpu);
     run::init(machine, cpu, vcpu);

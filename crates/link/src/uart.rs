@@ -46,6 +46,11 @@ impl<P: Ports> Uart<P> {
         ] {
             ports.write(base.wrapping_add(register), value);
         }
+        Self::adopt(ports, base)
+    }
+
+    /// Go on with a UART that was set up before; what it has received is kept.
+    pub fn adopt(ports: P, base: u16) -> Self {
         Self { ports, base, room: 0, stuck: false }
     }
 
@@ -137,6 +142,13 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    fn adopting_keeps_all() {
+        let mut model = Model { input: vec![7], lcr: LCR_8N1, ..Model::default() };
+        assert_eq!(Uart::adopt(&mut model, 0x3f8).receive(), Some(7));
+        assert_eq!((model.divisor, model.sent.len()), ([0, 0], 0));
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn report(text: core::fmt::Arguments<'_>, regs: Regs) -> ! {
     let [frame, scratch] = local.spare;
     // SAFETY: carved for this place, which is reached once.
     let (frame, scratch) = unsafe { (&mut *frame, &mut *scratch) };
-    hv::frozen(machine, Uart::new(ports, link.port, link.baud), frame, scratch, regs)
+    hv::frozen(machine, Uart::adopt(ports, link.port), frame, scratch, regs)
 }
 
 /// Nobody can be told.
