@@ -72,6 +72,12 @@ impl Hardware {
         })
     }
 
+    /// Change what the guest has in them.
+    pub(super) fn set_guest(&mut self, vcpu: &mut dyn Vcpu, address: [u64; 4], dr7: u64) {
+        self.guest = Some((address, dr7));
+        self.arm(vcpu);
+    }
+
     /// Whether the analyst holds any.
     pub(super) fn held(&self) -> bool {
         self.guest.is_some()

@@ -1,4 +1,10 @@
 //! The stopped guest as the stub sees it.
+// A directory `target` would be cargo's to every tool, `.gitignore` included.
+#[path = "segments.rs"]
+mod segments;
+#[path = "write.rs"]
+mod write;
+
 use super::Debugger;
 use crate::{Cpu, Host, Machine, instruction::code_address};
 use core::fmt;
@@ -152,7 +158,14 @@ impl<H: Host> Target for View<'_, H> {
             self.vcpu.set_system(System::Cr2, regs.cr2);
             done = true;
         }
-        if done { Ok(()) } else { Err(Refused) }
+        match changed {
+            Changed::One(register) if !done => {
+                let Self { machine, vcpu, debugger, .. } = self;
+                write::set(&machine.host, *vcpu, &mut debugger.hardware, register, regs)
+            }
+            // A whole register file is somebody's who saved it and puts it back: the CPU's mode is not in it.
+            _ => Ok(()),
+        }
     }
 
     fn read_memory(&mut self, _cpu: usize, gva: u64, out: &mut [u8]) -> usize {

@@ -1,4 +1,6 @@
 //! The analyst on the line: stop, look, breakpoints, garbage.
+mod registers;
+
 use super::bench::{Bench, CODE};
 use super::std;
 use proptest::prelude::*;
