@@ -40,6 +40,12 @@ pub(crate) fn slot(number: usize) -> Option<Slot> {
     }
 }
 
+/// gdb's number of a register.
+pub(crate) fn number_of(register: Register) -> usize {
+    let index = register as usize;
+    if index < BEFORE_FPU { index } else { index.saturating_add(FPU.len()) }
+}
+
 fn slots() -> impl Iterator<Item = Slot> {
     (0..).map_while(slot)
 }

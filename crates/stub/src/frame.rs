@@ -51,6 +51,11 @@ impl Frame {
         1..self.len.saturating_sub(3)
     }
 
+    /// Whether a byte that comes now is outside a packet.
+    pub(crate) fn idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
     /// Drops a packet half received.
     pub(crate) fn abandon(&mut self) {
         self.state = State::Idle;

@@ -24,10 +24,14 @@
 mod arch;
 mod copies;
 mod frame;
+mod memory;
+mod range;
 mod regs;
 mod reply;
+mod sent;
 mod session;
 mod shim;
+mod stop;
 mod target;
 
 pub use regs::{Register, Regs, Segment, Table};

@@ -13,17 +13,39 @@ pub(crate) fn send(out: &mut dyn Output, body: fmt::Arguments<'_>) {
     let _ = write!(packet, "#{sum:02x}");
 }
 
+/// Sends `mark` and then `data`, escaped, as a packet.
+pub(crate) fn binary(out: &mut dyn Output, mark: u8, data: &[u8]) {
+    let mut packet = Packet { out, sum: 0 };
+    packet.out.put(b'$');
+    packet.byte(mark);
+    for &byte in data {
+        // `*` would begin a run length.
+        if matches!(byte, b'#' | b'$' | b'}' | b'*') {
+            packet.byte(b'}');
+            packet.byte(byte ^ 0x20);
+        } else {
+            packet.byte(byte);
+        }
+    }
+    let sum = packet.sum;
+    let _ = write!(packet, "#{sum:02x}");
+}
+
 struct Packet<'a> {
     out: &'a mut dyn Output,
     sum: u8,
 }
 
+impl Packet<'_> {
+    fn byte(&mut self, byte: u8) {
+        self.sum = self.sum.wrapping_add(byte);
+        self.out.put(byte);
+    }
+}
+
 impl Write for Packet<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.sum = self.sum.wrapping_add(byte);
-            self.out.put(byte);
-        }
+        text.bytes().for_each(|byte| self.byte(byte));
         Ok(())
     }
 }

@@ -2,15 +2,19 @@
 
 use crate::copies::Copies;
 use crate::frame::{CTRL_C, Event, Frame};
+use crate::memory::{self, hex, readable, writable};
+use crate::range::{After, Range};
+use crate::sent::{Again, Sent};
 use crate::shim::{self, Outcome};
-use crate::{Action, Breakpoint, Output, Reason, Target, reply};
+use crate::stop::{StopReply, cpu_of};
+use crate::{Action, Output, Reason, Target, reply};
 use core::fmt;
 
 /// The longest packet in bytes, frame and checksum included, either way.
 pub const PACKET: usize = 4096;
 
-const SIGINT: u8 = 2;
-const SIGTRAP: u8 = 5;
+/// QEMU's packet that chooses what memory packets address, before its 0 or 1.
+const PHYSICAL: &[u8] = b"Qqemu.PhyMemMode:";
 
 /// What [`Stub::stopped`] has to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ struct Choices {
     cpu: usize,
     /// The CPU of `Hc`, for the packets older than `vCont`.
     step_cpu: usize,
+    /// Memory packets name guest-physical addresses.
+    physical: bool,
 }
 
 /// The GDB server.
@@ -54,10 +60,12 @@ pub struct Stub<O> {
     copies: Copies,
     /// Room for `gdbstub`, and for the packet `copies` speaks of as long as it expects any.
     scratch: &'static mut [u8],
-    out: O,
+    out: Sent<O>,
     life: Life,
     choices: Choices,
     last: Reason,
+    /// The range being stepped, if any.
+    range: Option<Range>,
 }
 
 impl<O: Output> Stub<O> {
@@ -71,10 +79,11 @@ impl<O: Output> Stub<O> {
             frame: Frame::new(frame),
             copies: Copies::default(),
             scratch,
-            out,
+            out: Sent::new(out),
             life: Life::Detached,
             choices: Choices::default(),
             last: Reason::Attached,
+            range: None,
         }
     }
 
@@ -90,7 +99,7 @@ impl<O: Output> Stub<O> {
 
     /// The way to the client.
     pub fn output(&mut self) -> &mut O {
-        &mut self.out
+        self.out.inner()
     }
 
     /// Takes one byte from the link.
@@ -99,6 +108,17 @@ impl<O: Output> Stub<O> {
         if self.life == Life::Stopping(Owed::Answer) {
             // The frame is taken. Nothing is lost: who sends now has no acknowledgement yet.
             return Action::None;
+        }
+        if self.frame.idle() && matches!(self.life, Life::Stopped | Life::Detached) {
+            match byte {
+                b'+' => self.out.accepted(),
+                b'-' => self.again(target),
+                _ => {}
+            }
+        }
+        if byte == b'$' {
+            // The packet that was answered is no longer in the frame.
+            self.out.forget();
         }
         // Only a stopped guest gets packets with binary data. Otherwise Ctrl-C is Ctrl-C even after
         // half a packet, or one stray `$` on the line would deafen us to it.
@@ -114,13 +134,19 @@ impl<O: Output> Stub<O> {
             // A damaged copy: asked for again, it would be the next packet that comes twice.
             (Some(Event::Damaged), _) if self.copies.expected() => Action::None,
             (Some(Event::Damaged), _) => {
-                self.out.put(b'-');
+                self.out.sign(b'-');
                 Action::None
             }
             // Noise, or a client that will introduce itself: nobody is here to answer for the stop.
             (Some(Event::Break), Life::Detached) => Action::None,
             (Some(Event::Break), Life::Running) => self.interrupt(Owed::StopReply),
-            (Some(Event::Break), Life::Stopping(_) | Life::Stopped) => Action::None,
+            (Some(Event::Break), Life::Stopping(_)) => Action::None,
+            (Some(Event::Break), Life::Stopped) => {
+                if let Some(range) = &mut self.range {
+                    range.interrupt();
+                }
+                Action::None
+            }
             // A client that waits for a stop sends no packet: this is a new one.
             (Some(Event::Packet), Life::Detached | Life::Running) => self.interrupt(Owed::Answer),
             (Some(Event::Packet), Life::Stopping(_)) => {
@@ -142,8 +168,17 @@ impl<O: Output> Stub<O> {
         self.last = why;
         self.choices.cpu = cpu_of(why);
         self.choices.step_cpu = self.choices.cpu;
+        let range = self.range.take().filter(|_| life == Life::Running);
+        match range.map(|range| range.stopped(target, why)) {
+            Some(After::Step(range, cpu)) => return self.resume(Some(cpu), Some(range)),
+            Some(After::UsedUp(range)) => self.range = Some(range),
+            Some(After::Left) | None => {}
+        }
         match life {
-            Life::Running | Life::Stopping(Owed::StopReply) => self.stop_reply(),
+            Life::Running | Life::Stopping(Owed::StopReply) => {
+                self.out.begin(!self.choices.no_ack);
+                self.stop_reply(target);
+            }
             Life::Stopping(Owed::Answer) => {
                 self.start(target);
                 let action = self.answer(target);
@@ -155,6 +190,17 @@ impl<O: Output> Stub<O> {
             Life::Detached | Life::Stopped => {}
         }
         Action::None
+    }
+
+    /// The client got the last reply damaged.
+    fn again(&mut self, target: &mut dyn Target) {
+        if self.life == Life::Stopped && self.out.refused() == Again::Answer {
+            // It showed something, and shows it again: no such packet lets the guest run.
+            let _ = self.reply(target);
+            if self.copies.expected() {
+                self.expect_copies();
+            }
+        }
     }
 
     /// Keeps the packet in the frame, to know it again.
@@ -175,6 +221,7 @@ impl<O: Output> Stub<O> {
     fn start(&mut self, target: &mut dyn Target) {
         let cpu = cpu_of(self.last);
         self.choices = Choices { cpu, step_cpu: cpu, ..Choices::default() };
+        self.range = None;
         target.remove_all_breakpoints();
     }
 
@@ -187,14 +234,20 @@ impl<O: Output> Stub<O> {
             self.choices.no_ack = false;
         }
         if !self.choices.no_ack {
-            self.out.put(b'+');
+            self.out.sign(b'+');
         }
+        self.out.begin(!self.choices.no_ack);
+        self.reply(target)
+    }
+
+    /// Replies to the packet in the frame.
+    fn reply(&mut self, target: &mut dyn Target) -> Action {
         match self.frame.body() {
-            b"?" => self.stop_reply(),
-            b"c" | b"vCont;c" => return self.resume(None),
-            b"s" | b"vCont;s" => return self.resume(Some(self.choices.step_cpu)),
-            [b'C', _, _] => return self.resume(None),
-            [b'S', _, _] => return self.resume(Some(self.choices.step_cpu)),
+            b"?" => self.stop_reply(target),
+            b"c" | b"vCont;c" => return self.go(target, None, None),
+            b"s" | b"vCont;s" => return self.go(target, Some(self.choices.step_cpu), None),
+            [b'C', _, _] => return self.go(target, None, None),
+            [b'S', _, _] => return self.go(target, Some(self.choices.step_cpu), None),
             // With an address: nobody sends it, and `gdbstub` would ignore the address.
             [b'c' | b'C' | b's' | b'S', ..] => self.send(format_args!("")),
             [b'H', op, thread @ ..] => {
@@ -202,6 +255,30 @@ impl<O: Output> Stub<O> {
                 self.choose(op, cpu);
             }
             [b'm', range @ ..] if !readable(range) => self.malformed(),
+            [b'M', packet @ ..] if !writable(packet, false) => self.malformed(),
+            [b'X', packet @ ..] if !writable(packet, true) => self.malformed(),
+            [b'x', range @ ..] => {
+                let from = (self.choices.cpu, self.choices.physical);
+                if !memory::binary(target, from, range, self.scratch, &mut self.out) {
+                    self.malformed();
+                }
+            }
+            b"qqemu.Supported" => self.send(format_args!("PhyMemMode")),
+            b"qqemu.PhyMemMode" => {
+                let physical = u8::from(self.choices.physical);
+                self.send(format_args!("{physical}"));
+            }
+            mode if mode.starts_with(PHYSICAL) => {
+                match mode.strip_prefix(PHYSICAL) {
+                    Some(b"0") => self.choices.physical = false,
+                    Some(b"1") => self.choices.physical = true,
+                    _ => {
+                        self.malformed();
+                        return Action::None;
+                    }
+                }
+                self.send(format_args!("OK"));
+            }
             // Unlike `k` it wants an answer, which `gdbstub` does not give. Any process is ours.
             [b'v', b'K', b'i', b'l', b'l', b';', ..] => {
                 self.send(format_args!("OK"));
@@ -215,7 +292,7 @@ impl<O: Output> Stub<O> {
                 // `gdbstub` would offer process ids, which would have to be remembered in it.
                 self.send(format_args!(
                     "PacketSize={PACKET:x};QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;\
-                     qXfer:features:read+"
+                     qXfer:features:read+;binary-upload+;qqemu.PhyMemMode+"
                 ));
             }
             _ => return self.serve(target),
@@ -225,15 +302,17 @@ impl<O: Output> Stub<O> {
 
     /// Lets `gdbstub` answer the packet in the frame.
     fn serve(&mut self, target: &mut dyn Target) -> Action {
-        let cpu = self.choices.cpu;
-        match shim::serve(target, cpu, self.frame.packet(), self.scratch, &mut self.out) {
+        let from = (self.choices.cpu, self.choices.physical);
+        match shim::serve(target, from, self.frame.packet(), self.scratch, &mut self.out) {
             Outcome::Answered => {
                 self.choices.no_ack |= self.frame.body() == b"QStartNoAckMode";
                 Action::None
             }
-            Outcome::Resume { step } => {
+            Outcome::Resume { step, range } => {
                 let cpu = step.and_then(|thread| thread.checked_sub(1));
-                self.resume(cpu.filter(|&cpu| cpu < target.cpus()))
+                let cpu = cpu.filter(|&cpu| cpu < target.cpus());
+                let range = cpu.zip(range).map(|(cpu, range)| Range::new(cpu, range));
+                self.go(target, cpu, range)
             }
             Outcome::Detach => self.leave(target, Action::Detached),
             Outcome::Kill => self.leave(target, Action::Kill),
@@ -250,7 +329,18 @@ impl<O: Output> Stub<O> {
         action
     }
 
-    fn resume(&mut self, step: Option<usize>) -> Action {
+    /// The client lets the guest run, unless it has stopped a range already.
+    fn go(&mut self, target: &mut dyn Target, step: Option<usize>, range: Option<Range>) -> Action {
+        if self.range.take().is_some_and(|range| range.interrupted()) {
+            self.last = Reason::Interrupt { cpu: cpu_of(self.last) };
+            self.stop_reply(target);
+            return Action::None;
+        }
+        self.resume(step, range)
+    }
+
+    fn resume(&mut self, step: Option<usize>, range: Option<Range>) -> Action {
+        self.range = range;
         self.life = Life::Running;
         Action::Resume { step }
     }
@@ -269,51 +359,15 @@ impl<O: Output> Stub<O> {
         self.send(format_args!("E16"));
     }
 
-    fn stop_reply(&mut self) {
-        let thread = Thread(cpu_of(self.last));
-        match self.last {
-            Reason::Interrupt { .. } => self.send(format_args!("T{SIGINT:02x}{thread}")),
-            Reason::Breakpoint { .. } if self.choices.swbreak => {
-                self.send(format_args!("T{SIGTRAP:02x}{thread}swbreak:;"));
-            }
-            Reason::HardwareBreakpoint { .. } if self.choices.hwbreak => {
-                self.send(format_args!("T{SIGTRAP:02x}{thread}hwbreak:;"));
-            }
-            Reason::Watch { kind: Breakpoint::Write, addr, .. } => {
-                self.send(format_args!("T{SIGTRAP:02x}{thread}watch:{addr:x};"));
-            }
-            Reason::Watch { kind: Breakpoint::Read, addr, .. } => {
-                self.send(format_args!("T{SIGTRAP:02x}{thread}rwatch:{addr:x};"));
-            }
-            Reason::Watch { kind: Breakpoint::Access, addr, .. } => {
-                self.send(format_args!("T{SIGTRAP:02x}{thread}awatch:{addr:x};"));
-            }
-            _ => self.send(format_args!("T{SIGTRAP:02x}{thread}")),
-        }
+    fn stop_reply(&mut self, target: &mut dyn Target) {
+        let regs = target.registers(cpu_of(self.last));
+        let Choices { swbreak, hwbreak, .. } = self.choices;
+        let reply = StopReply { why: self.last, swbreak, hwbreak, regs };
+        self.send(format_args!("{reply}"));
     }
 
     fn send(&mut self, body: fmt::Arguments<'_>) {
         reply::send(&mut self.out, body);
-    }
-}
-
-/// The part of a stop reply that names the CPU.
-struct Thread(usize);
-
-impl fmt::Display for Thread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "thread:{:x};", self.0.saturating_add(1))
-    }
-}
-
-fn cpu_of(why: Reason) -> usize {
-    match why {
-        Reason::Attached => 0,
-        Reason::Interrupt { cpu }
-        | Reason::Breakpoint { cpu }
-        | Reason::HardwareBreakpoint { cpu }
-        | Reason::Watch { cpu, .. }
-        | Reason::Step { cpu } => cpu,
     }
 }
 
@@ -326,21 +380,4 @@ fn chosen(thread: &[u8], cpus: usize) -> Option<Option<usize>> {
             id.checked_sub(1).filter(|&cpu| cpu < cpus).map(Some)
         }
     }
-}
-
-/// Whether `addr,length` asks for what fits a reply. `gdbstub` reads a longer range piece by
-/// piece for as long as it is told to, which is for ever if the length says so.
-fn readable(range: &[u8]) -> bool {
-    let mut parts = range.splitn(2, |&byte| byte == b',');
-    let (Some(addr), Some(len)) = (parts.next(), parts.next()) else { return false };
-    hex(addr).is_some() && hex(len).is_some_and(|len| len <= PACKET as u64 / 2)
-}
-
-fn hex(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 16 {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |value, &digit| {
-        Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
-    })
 }

@@ -1,6 +1,7 @@
 //! One packet through `gdbstub`.
 
 use crate::arch::{self, Slot, X86};
+use crate::memory;
 use crate::{Breakpoint, BreakpointError, Changed, Output, Regs, Target};
 use core::convert::Infallible;
 use core::fmt::{self, Write};
@@ -10,8 +11,9 @@ use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
-    MultiThreadBase, MultiThreadResume, MultiThreadResumeOps, MultiThreadSchedulerLocking,
-    MultiThreadSchedulerLockingOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
+    MultiThreadBase, MultiThreadRangeStepping, MultiThreadRangeSteppingOps, MultiThreadResume,
+    MultiThreadResumeOps, MultiThreadSchedulerLocking, MultiThreadSchedulerLockingOps,
+    MultiThreadSingleStep, MultiThreadSingleStepOps,
 };
 use gdbstub::target::ext::base::single_register_access::{
     SingleRegisterAccess, SingleRegisterAccessOps,
@@ -32,8 +34,9 @@ const ENOSPC: u8 = 28;
 pub(crate) enum Outcome {
     /// It has its reply.
     Answered,
-    /// The guest is to run; the reply is the next stop. The thread id to step.
-    Resume { step: Option<usize> },
+    /// The guest is to run; the reply is the next stop. The thread id to step, and the addresses it is to
+    /// step through.
+    Resume { step: Option<usize>, range: Option<(u64, u64)> },
     /// `D`, answered.
     Detach,
     /// `k`, which has no answer.
@@ -43,15 +46,16 @@ pub(crate) enum Outcome {
 }
 
 /// Lets `gdbstub` serve `packet` (framed, its checksum good), with `scratch`, as long as the
-/// packet buffer it was received in, to work in. `cpu` is the one chosen by `Hg`.
+/// packet buffer it was received in, to work in. `cpu` is the one chosen by `Hg`; memory is `physical`
+/// or as that CPU translates it.
 pub(crate) fn serve(
     target: &mut dyn Target,
-    cpu: usize,
+    (cpu, physical): (usize, bool),
     packet: &[u8],
     scratch: &mut [u8],
     out: &mut dyn Output,
 ) -> Outcome {
-    let mut shim = Shim { target, cpu, step: None };
+    let mut shim = Shim { target, cpu, physical, step: None, range: None };
     let conn = Conn { out, acknowledged: false };
     let Ok(stub) = GdbStub::builder(conn).with_packet_buffer(scratch).build() else {
         return Outcome::Malformed;
@@ -66,7 +70,7 @@ pub(crate) fn serve(
     }
     match machine {
         GdbStubStateMachine::Idle(_) => Outcome::Answered,
-        GdbStubStateMachine::Running(_) => Outcome::Resume { step: shim.step },
+        GdbStubStateMachine::Running(_) => Outcome::Resume { step: shim.step, range: shim.range },
         GdbStubStateMachine::CtrlCInterrupt(_) => Outcome::Malformed,
         GdbStubStateMachine::Disconnected(gone) => match gone.get_reason() {
             DisconnectReason::Kill => Outcome::Kill,
@@ -103,7 +107,9 @@ impl Connection for Conn<'_> {
 struct Shim<'a> {
     target: &'a mut dyn Target,
     cpu: usize,
+    physical: bool,
     step: Option<usize>,
+    range: Option<(u64, u64)>,
 }
 
 impl gdbstub::target::Target for Shim<'_> {
@@ -143,14 +149,14 @@ impl MultiThreadBase for Shim<'_> {
 
     fn read_addrs(&mut self, start: u64, data: &mut [u8], _: Tid) -> TargetResult<usize, Self> {
         let asked = data.len();
-        match self.target.read_memory(self.cpu, start, data) {
+        match memory::read(self.target, self.cpu, self.physical, start, data) {
             0 if asked != 0 => Err(TargetError::Errno(EFAULT)),
             read => Ok(read.min(asked)),
         }
     }
 
     fn write_addrs(&mut self, start: u64, data: &[u8], _: Tid) -> TargetResult<(), Self> {
-        match self.target.write_memory(self.cpu, start, data) {
+        match memory::write(self.target, self.cpu, self.physical, start, data) {
             true => Ok(()),
             false => Err(TargetError::Errno(EFAULT)),
         }
@@ -182,7 +188,12 @@ impl SingleRegisterAccess<Tid> for Shim<'_> {
             return Err(TargetError::Errno(EINVAL));
         }
         let mut regs = self.target.registers(self.cpu);
-        arch::change(&mut regs, register, arch::number(val));
+        let value = arch::number(val);
+        arch::change(&mut regs, register, value);
+        if register.get(&regs) != value {
+            // Wider than the register: a selector has 16 bits, whatever it is sent as.
+            return Err(TargetError::Errno(EINVAL));
+        }
         let done = self.target.set_registers(self.cpu, &regs, Changed::One(register));
         done.map_err(|_| TargetError::Errno(EINVAL))
     }
@@ -195,6 +206,7 @@ impl MultiThreadResume for Shim<'_> {
 
     fn clear_resume_actions(&mut self) -> Result<(), Infallible> {
         self.step = None;
+        self.range = None;
         Ok(())
     }
 
@@ -206,6 +218,10 @@ impl MultiThreadResume for Shim<'_> {
         Some(self)
     }
 
+    fn support_range_step(&mut self) -> Option<MultiThreadRangeSteppingOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
         Some(self)
     }
@@ -214,6 +230,21 @@ impl MultiThreadResume for Shim<'_> {
 impl MultiThreadSingleStep for Shim<'_> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
         self.step = self.step.or(Some(tid.get()));
+        Ok(())
+    }
+}
+
+impl MultiThreadRangeStepping for Shim<'_> {
+    fn set_resume_action_range_step(
+        &mut self,
+        tid: Tid,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Infallible> {
+        if self.step.is_none() {
+            self.step = Some(tid.get());
+            self.range = Some((start, end));
+        }
         Ok(())
     }
 }

@@ -121,6 +121,23 @@ pub trait Target {
     /// be written.
     fn write_memory(&mut self, cpu: usize, gva: u64, data: &[u8]) -> bool;
 
+    /// Reads guest-physical memory; returns the bytes read, counted from the start. By default as
+    /// [`read_memory`](Target::read_memory): where nothing is translated there is one kind of address.
+    fn read_physical(&mut self, gpa: u64, out: &mut [u8]) -> usize {
+        self.read_memory(0, gpa, out)
+    }
+
+    /// Writes guest-physical memory; `false` if any byte could not be written. By default as
+    /// [`write_memory`](Target::write_memory).
+    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> bool {
+        self.write_memory(0, gpa, data)
+    }
+
+    /// Whether the guest would stop before the instruction at linear address `addr`, for a breakpoint.
+    fn breakpoint_at(&mut self, _addr: u64) -> bool {
+        false
+    }
+
     /// Sets a breakpoint on every CPU. `addr` is linear; `len` is the bytes watched, or gdb's
     /// breakpoint kind, which is 1 on x86.
     ///

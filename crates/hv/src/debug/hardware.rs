@@ -58,12 +58,24 @@ impl Hardware {
         self.wanted = [None; 4];
     }
 
+    /// Whether an instruction at `addr` is to be stopped at.
+    pub(super) fn executes_at(&self, addr: u64) -> bool {
+        let mut wanted = self.wanted.iter().flatten();
+        wanted.any(|it| it.kind == Breakpoint::Hardware && it.addr == addr)
+    }
+
     /// DR0-3 and DR7 as the guest has them.
     pub(super) fn guest(&self, vcpu: &dyn Vcpu) -> ([u64; 4], u64) {
         self.guest.unwrap_or_else(|| {
             let address = core::array::from_fn(|n| vcpu.debug_address(n));
             (address, vcpu.system(System::Dr7))
         })
+    }
+
+    /// Change what the guest has in them.
+    pub(super) fn set_guest(&mut self, vcpu: &mut dyn Vcpu, address: [u64; 4], dr7: u64) {
+        self.guest = Some((address, dr7));
+        self.arm(vcpu);
     }
 
     /// Whether the analyst holds any.

@@ -1,4 +1,10 @@
 //! The stopped guest as the stub sees it.
+// A directory `target` would be cargo's to every tool, `.gitignore` included.
+#[path = "segments.rs"]
+mod segments;
+#[path = "write.rs"]
+mod write;
+
 use super::Debugger;
 use crate::{Cpu, Host, Machine, instruction::code_address};
 use core::fmt;
@@ -25,8 +31,7 @@ impl<H: Host> View<'_, H> {
         stub::Table { base, limit: limit as u16 }
     }
 
-    /// Visit `len` bytes from `gva` on, page by page: guest-physical address, offset, length. Gives the
-    /// bytes visited.
+    /// [`parts`] with the guest-physical address of each.
     fn pages(
         &self,
         gva: u64,
@@ -34,18 +39,27 @@ impl<H: Host> View<'_, H> {
         mut visit: impl FnMut(u64, usize, usize) -> bool,
     ) -> usize {
         let paging = self.vcpu.paging();
-        let mut done = 0_usize;
-        while done < len {
-            let at = gva.wrapping_add(done as u64);
-            let in_page = 0x1000_usize.wrapping_sub((at & 0xfff) as usize);
-            let part = in_page.min(len.wrapping_sub(done));
-            match paging.lookup(&self.machine.host, at) {
-                Ok(found) if visit(found.gpa, done, part) => done = done.wrapping_add(part),
-                _ => break,
-            }
-        }
-        done
+        parts(gva, len, |gva, at, end| {
+            let found = paging.lookup(&self.machine.host, gva);
+            found.is_ok_and(|found| visit(found.gpa, at, end))
+        })
     }
+}
+
+/// Visit `len` bytes from `addr` on, page by page, until one is refused: its address, and where its bytes
+/// begin and end among them. Gives the bytes visited.
+fn parts(addr: u64, len: usize, mut visit: impl FnMut(u64, usize, usize) -> bool) -> usize {
+    let mut done = 0_usize;
+    while done < len {
+        let at = addr.wrapping_add(done as u64);
+        let in_page = 0x1000_usize.wrapping_sub((at & 0xfff) as usize);
+        let end = done.saturating_add(in_page).min(len);
+        if !visit(at, done, end) {
+            break;
+        }
+        done = end;
+    }
+    done
 }
 
 const GENERAL: [(Register, Gpr); 16] = [
@@ -144,13 +158,19 @@ impl<H: Host> Target for View<'_, H> {
             self.vcpu.set_system(System::Cr2, regs.cr2);
             done = true;
         }
-        if done { Ok(()) } else { Err(Refused) }
+        match changed {
+            Changed::One(register) if !done => {
+                let Self { machine, vcpu, debugger, .. } = self;
+                write::set(&machine.host, *vcpu, &mut debugger.hardware, register, regs)
+            }
+            // A whole register file is somebody's who saved it and puts it back: the CPU's mode is not in it.
+            _ => Ok(()),
+        }
     }
 
     fn read_memory(&mut self, _cpu: usize, gva: u64, out: &mut [u8]) -> usize {
         let len = out.len();
-        self.pages(gva, len, |gpa, at, part| {
-            let end = at.wrapping_add(part);
+        self.pages(gva, len, |gpa, at, end| {
             out.get_mut(at..end).is_some_and(|to| self.machine.host.read_memory(gpa, to))
         })
     }
@@ -161,10 +181,30 @@ impl<H: Host> Target for View<'_, H> {
         let there =
             self.pages(gva, data.len(), |gpa, _, _| self.machine.host.read_memory(gpa, &mut probe));
         there == data.len()
-            && self.pages(gva, data.len(), |gpa, at, part| {
-                let end = at.wrapping_add(part);
+            && self.pages(gva, data.len(), |gpa, at, end| {
                 data.get(at..end).is_some_and(|from| self.machine.host.write_memory(gpa, from))
             }) == data.len()
+    }
+
+    fn read_physical(&mut self, gpa: u64, out: &mut [u8]) -> usize {
+        let len = out.len();
+        parts(gpa, len, |gpa, at, end| {
+            out.get_mut(at..end).is_some_and(|to| self.machine.host.read_memory(gpa, to))
+        })
+    }
+
+    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> bool {
+        let host = &self.machine.host;
+        // All of it is there, or nothing is written.
+        let there = parts(gpa, data.len(), |gpa, _, _| host.read_memory(gpa, &mut [0]));
+        there == data.len()
+            && parts(gpa, data.len(), |gpa, at, end| {
+                data.get(at..end).is_some_and(|from| host.write_memory(gpa, from))
+            }) == data.len()
+    }
+
+    fn breakpoint_at(&mut self, addr: u64) -> bool {
+        self.debugger.software_at(addr) || self.debugger.hardware.executes_at(addr)
     }
 
     fn add_breakpoint(

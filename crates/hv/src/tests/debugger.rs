@@ -1,5 +1,8 @@
 //! The analyst on the line: stop, look, breakpoints, garbage.
+mod registers;
+
 use super::bench::{Bench, CODE};
+use super::std;
 use proptest::prelude::*;
 use vcpu::{Event, Exit, Intercept, System, Vcpu};
 use x86defs::rflags;
@@ -25,7 +28,7 @@ fn attach_look_detach() {
     let mut bench = Bench::new();
     bench.write(0x9000, &[1, 2, 0xab]);
     let replies = bench.analyst(&["qSupported:swbreak+", "?", "m9000,3", "M9001,1:77", "D"]);
-    assert!(replies.contains("PacketSize=") && replies.contains("$T02thread:1;#"), "{replies}");
+    assert!(replies.contains("PacketSize=") && replies.contains("$T02thread:1;06:"), "{replies}");
     assert!(replies.contains("$0102ab#"), "{replies}");
     assert_eq!(bench.read(0x9000, 3), [1, 0x77, 0xab]);
     assert!(!bench.machine.attached());
@@ -38,6 +41,40 @@ fn memory_that_is_not_there() {
     let replies = bench.analyst(&["?", "m400000,4", "M3fffff,2:0102", "Z0,400000,1", "D"]);
     assert_eq!(replies.matches("$E").count(), 3, "{replies}");
     assert_eq!(bench.read(0x3f_ffff, 1), [0], "all or nothing");
+}
+
+#[test]
+fn physical_memory() {
+    let mut bench = Bench::long();
+    // Linear page 8000h is physical page 9000h: the 2 MiB page gives way to a table.
+    bench.write(0x10_2000, &u64::to_le_bytes(0x10_3000 | 3));
+    bench.write(0x10_3040, &u64::to_le_bytes(0x9000 | 3));
+    bench.write(0x9000, &[1, 2]);
+    bench.write(0x8000, &[5, 6]);
+    let last = super::host::RAM - 2;
+    bench.write(last as u64, &[7, 8]);
+    let near_the_end = std::format!("m{last:x},10");
+    let straddling = std::format!("M{last:x},3:010203");
+    let replies = bench.analyst(&[
+        "?",
+        "m8000,2",
+        "m9000,2",
+        "Qqemu.PhyMemMode:1",
+        "m9000,2",
+        "m8000,2",
+        "M8ffe,4:0a0b0c0d",
+        &near_the_end,
+        &straddling,
+        "mfffffffffffffff8,10",
+        "Qqemu.PhyMemMode:0",
+        "m8000,2",
+        "D",
+    ]);
+    let said = replies.split('$').skip(2).filter_map(|reply| reply.split('#').next());
+    let said: std::vec::Vec<_> = said.collect();
+    assert_eq!(said.join(" "), "0102 E0e OK 0102 0506 OK 0708 E0e E0e OK 0c0d OK");
+    assert_eq!(bench.read(0x8ffe, 4), [10, 11, 12, 13]);
+    assert_eq!(bench.read(last as u64, 2), [7, 8], "all or nothing");
 }
 
 #[test]

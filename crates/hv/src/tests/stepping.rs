@@ -278,3 +278,46 @@ fn init_ends_a_step() {
     assert!(!bench.vcpu.held && !bench.vcpu.intercepts(Intercept::Everything));
     assert!(bench.cpu.step.is_none());
 }
+
+/// gdb's `next`: one round trip, whatever the loop does, unless it comes to a breakpoint.
+#[test]
+fn a_range_is_stepped_through() {
+    for (breakpoint, end) in
+        [("Z0,9000,1", CODE + 4), ("Z0,7c02,1", CODE + 2), ("Z1,7c02,1", CODE + 2)]
+    {
+        let mut bench = Bench::new();
+        bench.write(CODE, &[0x90; 8]);
+        bench.line.packets(&["?", breakpoint, "vCont;r7c00,7c04:1;c"]);
+        bench.exit(Exit::Interrupt);
+        assert!(bench.line.replies().contains("T02"));
+        // Round the loop once, then to its end.
+        for rip in [CODE + 1, CODE, CODE + 1] {
+            bench.trap(rip);
+            assert_eq!(bench.line.replies(), "");
+            assert_ne!(bench.flags() & rflags::TF, 0, "the next step is under way");
+        }
+        bench.line.packets(&["D"]);
+        bench.trap(end);
+        done(&bench);
+    }
+}
+
+#[test]
+fn a_range_that_is_never_left_comes_to_the_line() {
+    let mut bench = Bench::new();
+    bench.write(CODE, &[0x90; 8]);
+    bench.line.packets(&["?", "vCont;r7c00,7c04:1;c"]);
+    bench.exit(Exit::Interrupt);
+    bench.line.bytes(&[3]);
+    bench.line.packets(&["vCont;r7c00,7c04:1;c", "D"]);
+    for _ in 0..100 {
+        if bench.line.left() == 0 {
+            break;
+        }
+        bench.trap(CODE + 1);
+    }
+    let replies = bench.line.replies();
+    let told = ["T05", "T02", "OK"].map(|it| replies.rfind(it));
+    assert!(told.is_sorted() && told.iter().all(Option::is_some), "{replies}");
+    assert!(!bench.vcpu.held && bench.cpu.step.is_none());
+}

@@ -12,6 +12,8 @@ pub(crate) const BASE: u64 = 0x1000;
 pub(crate) struct Machine {
     pub(crate) regs: [Regs; 2],
     pub(crate) memory: Vec<u8>,
+    /// By physical address, from 0 on.
+    pub(crate) physical: Vec<u8>,
     pub(crate) breakpoints: Vec<(Breakpoint, u64, u64)>,
 }
 
@@ -25,7 +27,12 @@ impl Machine {
             regs.cr3 = 0x1234_5000;
             regs.dr7 = 0x400;
         }
-        Machine { regs, memory: vec![0x90; 0x2000], breakpoints: Vec::new() }
+        Machine {
+            regs,
+            memory: vec![0x90; 0x2000],
+            physical: vec![0x11; 0x100],
+            breakpoints: Vec::new(),
+        }
     }
 }
 
@@ -57,6 +64,20 @@ impl Target for Machine {
             .checked_sub(BASE)
             .and_then(|offset| self.memory.get_mut(offset as usize..)?.get_mut(..data.len()));
         to.map(|to| to.copy_from_slice(data)).is_some()
+    }
+
+    fn read_physical(&mut self, gpa: u64, out: &mut [u8]) -> usize {
+        let bytes = self.physical.get(gpa as usize..).unwrap_or_default();
+        out.iter_mut().zip(bytes).map(|(to, from)| *to = *from).count()
+    }
+
+    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> bool {
+        let to = self.physical.get_mut(gpa as usize..).and_then(|to| to.get_mut(..data.len()));
+        to.map(|to| to.copy_from_slice(data)).is_some()
+    }
+
+    fn breakpoint_at(&mut self, addr: u64) -> bool {
+        self.breakpoints.iter().any(|&(_, at, _)| at == addr)
     }
 
     fn add_breakpoint(

@@ -24,15 +24,16 @@ fn feed(stub: &mut Stub<Sent>, machine: &mut Machine, bytes: &[u8]) {
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let body = prop_oneof![
         any::<Vec<u8>>(),
-        "[gGmMpPXZzHTDkcCsSvq?][0-9a-f]{0,20}[,:=;]{0,1}[0-9a-f]{0,18}[,:=;]?[0-9a-fx-]{0,40}"
+        "[gGmMxpPXZzHTDkcCsSvq?][0-9a-f]{0,20}[,:=;]{0,1}[0-9a-f]{0,18}[,:=;]?[0-9a-fx-]{0,40}"
             .prop_map(String::into_bytes),
-        "(vCont|qSupported|qXfer:features:read:|qRcmd,|QStartNoAckMode|qThreadExtraInfo,|vKill)[;:][cCsStr0-9a-f,:;.p-]{0,30}"
+        "(vCont|vCont;r|Qqemu.PhyMemMode|qSupported|qXfer:features:read:|qRcmd,|QStartNoAckMode|qThreadExtraInfo,|vKill)[;:][cCsStr0-9a-f,:;.p-]{0,30}"
             .prop_map(String::into_bytes),
     ];
     prop_oneof![
         4 => body.prop_map(|body| framed(&body)),
         1 => any::<Vec<u8>>(),
         1 => Just(framed(b"QStartNoAckMode")),
+        1 => Just(b"-".to_vec()),
         1 => Just(vec![3]),
         1 => Just(vec![b'$'; 3]),
         1 => (0usize..5000).prop_map(|len| [&b"$M0,0:"[..], &vec![b'0'; len]].concat()),

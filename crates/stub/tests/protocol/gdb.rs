@@ -202,3 +202,30 @@ fn gdb_kills_without_complaint() {
     assert!(!text.contains("Ignoring packet error"));
     assert_eq!(machine.breakpoints, []);
 }
+
+#[test]
+fn gdb_has_what_it_asks_for_next_in_the_stop_reply() {
+    let (text, _) = gdb(&["set debug remote 1", "stepi", "set debug remote 0", "detach"]);
+    let (_, step) = text.split_once("vCont;s").expect("gdb must step");
+    assert!(step.contains("T05thread:1;06:"));
+    for packet in ["packet: g", "packet: p", "$g#", "$p"] {
+        assert!(!step.contains(packet), "a step is one round trip, not {packet}");
+    }
+}
+
+#[test]
+fn gdb_reads_physical_memory_and_steps_through_a_range() {
+    let (text, machine) = gdb(&[
+        "maintenance packet Qqemu.PhyMemMode:1",
+        "x/2xb 0x10",
+        "set {char}0x12 = 0x77",
+        "maintenance packet Qqemu.PhyMemMode:0",
+        "x/2xb 0x1000",
+        "maintenance packet vCont;r1000,1010:1",
+        "detach",
+    ]);
+    for said in ["0x10:\t0x11\t0x11", "0x1000:\t0x90\t0x90", "10:1010000000000000;"] {
+        assert!(text.contains(said), "gdb did not say: {said}");
+    }
+    assert_eq!(machine.physical[0x12], 0x77);
+}

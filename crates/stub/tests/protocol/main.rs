@@ -4,4 +4,7 @@ mod copies;
 mod fake;
 mod garbage;
 mod gdb;
+mod memory;
+mod range;
+mod resend;
 mod transcripts;

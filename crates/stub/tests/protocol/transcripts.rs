@@ -4,7 +4,7 @@ use crate::fake::{Machine, Sent, framed, stub};
 use stub::{Action, Breakpoint, Reason, Register, Stub};
 
 pub(crate) const SUPPORTED: &str = "PacketSize=1000;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;\
-                         qXfer:features:read+";
+                         qXfer:features:read+;binary-upload+;qqemu.PhyMemMode+";
 
 pub(crate) struct Talk {
     pub(crate) machine: Machine,
@@ -18,13 +18,13 @@ impl Talk {
     }
 
     /// A client that has said hello.
-    fn attached() -> Self {
+    pub(crate) fn attached() -> Self {
         let mut talk = Talk::new();
         talk.attach();
         talk
     }
 
-    fn attach(&mut self) {
+    pub(crate) fn attach(&mut self) {
         assert_eq!(self.raw(b"+"), Action::None);
         assert_eq!(self.packet("qSupported:multiprocess+;swbreak+;hwbreak+"), Action::Interrupt);
         assert_eq!(self.sent(), "", "no word before the guest stands still");
@@ -66,18 +66,24 @@ impl Talk {
     }
 }
 
+/// A stop reply of the first CPU as it comes up, or of the second.
+pub(crate) fn stop(body: &str) -> String {
+    let rip = if body.contains("thread:2;") { "0011" } else { "0010" };
+    format!("{body}06:{z};07:{z};10:{rip}000000000000;11:02000000;", z = "0".repeat(16))
+}
+
 pub(crate) fn reply(body: &str) -> String {
     format!("+{}", String::from_utf8(framed(body.as_bytes())).unwrap())
 }
 
-fn unframed(sent: &str) -> String {
+pub(crate) fn unframed(sent: &str) -> String {
     let body = sent.strip_prefix('$').unwrap().split('#').next().unwrap();
     assert_eq!(sent.as_bytes(), framed(body.as_bytes()), "one packet, its checksum right");
     body.to_owned()
 }
 
 /// Undoes gdb's run-length encoding: `0* ` is four zeros.
-fn unrolled(body: &str) -> String {
+pub(crate) fn unrolled(body: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = body.bytes();
     while let Some(byte) = rest.next() {
@@ -99,13 +105,13 @@ fn the_first_packet_of_a_client_stops_the_guest_and_is_answered() {
     assert_eq!(talk.raw(b"\0noise+-#00\xff"), Action::None);
     assert_eq!(talk.sent(), "");
     talk.attach();
-    assert_eq!(talk.ask("?"), "T05thread:1;");
+    assert_eq!(talk.ask("?"), stop("T05thread:1;"));
     // gdb repeats a packet that stays without an answer for two seconds.
     let mut slow = Talk::new();
     assert_eq!(slow.packet("?"), Action::Interrupt);
     assert_eq!(slow.packet("?"), Action::None);
     assert_eq!(slow.stop(Reason::Attached), Action::None);
-    assert_eq!(slow.sent(), reply("T05thread:1;"));
+    assert_eq!(slow.sent(), reply(&stop("T05thread:1;")));
 }
 
 #[test]
@@ -221,13 +227,13 @@ fn run_step_and_stop() {
         assert_eq!(talk.raw(b"\x03"), Action::Interrupt);
         assert_eq!(talk.raw(b"\x03"), Action::None, "one is enough");
         assert_eq!(talk.stop(Reason::Interrupt { cpu: 0 }), Action::None);
-        assert_eq!(talk.sent(), reply("T02thread:1;")[1..]);
+        assert_eq!(talk.sent(), reply(&stop("T02thread:1;"))[1..]);
     }
-    assert_eq!(talk.ask("?"), "T02thread:1;");
+    assert_eq!(talk.ask("?"), stop("T02thread:1;"));
     for (go, cpu) in [("s", 0), ("vCont;s", 0), ("vCont;s:2;c", 1), ("vCont;s:1", 0)] {
         assert_eq!(talk.packet(go), Action::Resume { step: Some(cpu) }, "{go}");
         assert_eq!(talk.stop(Reason::Step { cpu: 0 }), Action::None);
-        assert_eq!(talk.sent(), "+".to_owned() + &reply("T05thread:1;")[1..]);
+        assert_eq!(talk.sent(), "+".to_owned() + &reply(&stop("T05thread:1;"))[1..]);
     }
     for (why, said) in [
         (Reason::Breakpoint { cpu: 1 }, "T05thread:2;swbreak:;"),
@@ -241,11 +247,11 @@ fn run_step_and_stop() {
     ] {
         assert_eq!(talk.packet("c"), Action::Resume { step: None });
         assert_eq!(talk.stop(why), Action::None);
-        assert_eq!(talk.sent(), "+".to_owned() + &reply(said)[1..]);
+        assert_eq!(talk.sent(), "+".to_owned() + &reply(&stop(said))[1..]);
     }
     assert_eq!(talk.ask("c1000"), "", "to resume elsewhere is not offered");
     assert_eq!(talk.ask("vCont;s:9;t"), "E16");
-    assert_eq!(talk.ask("vCont?"), "vCont;c;C;s;S");
+    assert_eq!(talk.ask("vCont?"), "vCont;c;C;s;S;r");
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn a_client_is_told_no_more_than_it_asked_for() {
     assert_eq!(talk.packet("c"), Action::Resume { step: None });
     talk.sent();
     assert_eq!(talk.stop(Reason::Breakpoint { cpu: 0 }), Action::None);
-    assert_eq!(talk.sent(), reply("T05thread:1;")[1..]);
+    assert_eq!(talk.sent(), reply(&stop("T05thread:1;"))[1..]);
 }
 
 #[test]
@@ -313,7 +319,7 @@ fn a_client_may_die_and_another_come() {
     assert_eq!(talk.packet("?"), Action::None);
     talk.sent();
     assert_eq!(talk.stop(Reason::Interrupt { cpu: 0 }), Action::None);
-    assert_eq!(talk.sent(), reply("T02thread:1;"), "one answer, not two");
+    assert_eq!(talk.sent(), reply(&stop("T02thread:1;")), "one answer, not two");
 }
 
 #[test]
@@ -331,7 +337,7 @@ fn damage_is_asked_for_again() {
     assert_eq!(talk.raw(b"$?#x"), Action::None);
     assert_eq!(talk.sent(), "--");
     assert_eq!(talk.raw(b"$m1000,$?#3f"), Action::None);
-    assert_eq!(talk.sent(), reply("T05thread:1;"));
+    assert_eq!(talk.sent(), reply(&stop("T05thread:1;")));
     // The longest packet is taken, a longer one dropped.
     let longest = format!("M1000,7f4:{}", "41".repeat(0x7f4));
     let fits = stub::PACKET - 4 - longest.len();
@@ -341,7 +347,7 @@ fn damage_is_asked_for_again() {
         Action::None
     );
     assert_eq!(talk.sent(), "");
-    assert_eq!(talk.ask("?"), "T05thread:1;");
+    assert_eq!(talk.ask("?"), stop("T05thread:1;"));
 }
 
 #[test]
