@@ -16,6 +16,7 @@ pub mod decode;
 mod enable;
 mod event;
 mod maps;
+mod parts;
 mod registers;
 mod run;
 mod switch;
@@ -23,4 +24,4 @@ mod tcg;
 
 pub use enable::{Refusal, enable};
 pub use maps::{IoMap, MsrMap};
-pub use run::{Parts, Svm};
+pub use parts::{Parts, Svm};
