@@ -54,11 +54,6 @@ impl<P: Ports> Uart<P> {
         Self { ports, base, room: 0, stuck: false }
     }
 
-    /// Whether a UART answers at all: a bus with nothing on it reads FFh.
-    pub fn present(&mut self) -> bool {
-        self.status() != 0xff
-    }
-
     fn status(&mut self) -> u8 {
         self.ports.read(self.base.wrapping_add(LSR))
     }
@@ -189,7 +184,6 @@ mod tests {
             fn write(&mut self, _: u16, _: u8) {}
         }
         let mut uart = Uart::new(Nothing, 0x3f8, 115_200);
-        assert!(!uart.present());
         assert_eq!(uart.receive(), None);
     }
 }

@@ -170,12 +170,6 @@ impl Vcpu for Svm {
         event::decode(self.vmcb().control.event_inj)
     }
 
-    fn cancel(&mut self) -> Option<Event> {
-        let queued = self.queued();
-        self.vmcb_mut().control.event_inj = 0;
-        queued
-    }
-
     fn intercept(&mut self, what: Intercept, on: bool) {
         match what {
             Intercept::Mwait => self.bit2(i2::MONITOR | i2::MWAIT, on),

@@ -209,8 +209,6 @@ pub trait Vcpu {
     fn inject(&mut self, event: Event);
     /// The event queued for the next entry.
     fn queued(&self) -> Option<Event>;
-    /// Take the queued event back.
-    fn cancel(&mut self) -> Option<Event>;
     /// Ask for exits, or no longer.
     fn intercept(&mut self, what: Intercept, on: bool);
     /// Ask for an exit on each access to `count` ports from `first` on, or no longer.

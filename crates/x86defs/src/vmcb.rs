@@ -208,8 +208,6 @@ pub mod intercept1 {
     pub const IOIO_PROT: u32 = 1 << 27;
     /// MSRs by the MSR permission map.
     pub const MSR_PROT: u32 = 1 << 28;
-    /// FERR freeze.
-    pub const FERR_FREEZE: u32 = 1 << 30;
     /// Triple fault.
     pub const SHUTDOWN: u32 = 1 << 31;
 }

@@ -124,9 +124,6 @@ impl Vcpu for ModelVcpu {
     fn queued(&self) -> Option<Event> {
         self.queued
     }
-    fn cancel(&mut self) -> Option<Event> {
-        self.queued.take()
-    }
     fn intercept(&mut self, what: Intercept, on: bool) {
         self.intercepts.retain(|it| *it != what);
         if on {
