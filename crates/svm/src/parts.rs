@@ -52,7 +52,7 @@ pub struct Svm {
     /// V_TPR as interrupts began to be held.
     pub(crate) tpr: u32,
     pub(crate) everything: bool,
-    /// QEMU's TCG before 9.1 does not know ICEBP and raises #UD for its opcode. On a real CPU the guest's own
+    /// QEMU 7.2's TCG does not know ICEBP and raises #UD for its opcode. On a real CPU the guest's own
     /// #UD exits as well while a software breakpoint is set, and is delivered unchanged.
     pub(crate) ud_for_tcg: bool,
 }

@@ -80,7 +80,7 @@ pub(crate) fn write_dr(n: usize, value: u64) {
     }
 }
 
-/// QEMU's TCG (7.2 to 11.1) arms breakpoints only on a MOV to DR7, not when VMRUN loads DR7 from the
+/// QEMU's TCG (seen on 7.2) arms breakpoints only on a MOV to DR7, not when VMRUN loads DR7 from the
 /// VMCB. On a real CPU this arms them a few instructions early, for addresses the VMM does not
 /// execute; the VMM's own #DB handler returns.
 pub(crate) fn arm_dr7_for_tcg(value: u64) {

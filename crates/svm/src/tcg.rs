@@ -1,4 +1,4 @@
-//! QEMU's TCG (7.2 to 10.0 read) delivers an interrupt injected by EVENTINJ, but leaves it noted as an
+//! QEMU's TCG (seen on 7.2) delivers an interrupt injected by EVENTINJ, but leaves it noted as an
 //! exception to be raised: when another thread of the emulator then kicks the CPU before its next exit, it is
 //! delivered a second time, whatever RFLAGS.IF says, and the guest deadlocks in its handler. An interrupt that is
 //! injected by V_IRQ (APM 2, 15.21.4) is noted nowhere. So under TCG, and only there, an interrupt goes
