@@ -1,12 +1,13 @@
 //! What one CPU owns beside its vCPU.
-use crate::{nmi::Nmi, step::Step};
-use vcpu::Exit;
+use crate::{exits::Exits, nmi::Nmi, step::Step};
+use vcpu::{Exit, Vcpu};
 
 /// The state of one CPU. Nothing here is shared.
 #[derive(Debug, Default)]
 pub struct Cpu {
     /// Exits by [`Exit::reason`].
     pub counters: [u64; Exit::REASONS],
+    pub(crate) exits: Exits,
     pub(crate) nmi: Nmi,
     pub(crate) step: Option<Step>,
     /// An instruction was completed for the guest while it was stepped: the step is over.
@@ -22,8 +23,9 @@ impl Cpu {
         Self::default()
     }
 
-    #[inline]
-    pub(crate) fn count(&mut self, exit: &Exit) {
+    #[inline(always)]
+    pub(crate) fn count<V: Vcpu>(&mut self, exit: &Exit, vcpu: &V) {
+        self.exits.note(exit, vcpu);
         if let Some(counter) = self.counters.get_mut(exit.reason()) {
             *counter = counter.wrapping_add(1);
         }

@@ -62,6 +62,7 @@ impl<H: Host> Dead<'_, H> {
                     writeln!(out, "the fault came while the log was written: it is not readable")
                 }
             },
+            wire::Request::Exits => writeln!(out, "the exits went with the CPU that made them"),
             wire::Request::Counters => writeln!(out, "the counters went with the CPU that counted"),
         }
     }

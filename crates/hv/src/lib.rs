@@ -21,6 +21,7 @@ mod apic;
 mod cpu;
 mod cpuid;
 mod debug;
+mod exits;
 mod frozen;
 mod halt;
 mod host;

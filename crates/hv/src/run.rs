@@ -26,16 +26,22 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
         halt::wait(machine, cpu, vcpu);
         return;
     }
-    let exit = vcpu.run();
-    cpu.count(&exit);
-    match exit {
+    // Each kind is counted in its own arm: what is known there costs nothing.
+    match vcpu.run() {
         Exit::Cpuid => {
+            cpu.count(&Exit::Cpuid, vcpu);
             cpuid::emulate(&machine.host, vcpu);
             skip_cpuid(machine, cpu, vcpu);
         }
         // The rest is kept out of line, so that the loop itself stays in registers.
-        Exit::Interrupt => interrupt(machine, cpu, vcpu),
-        other => dispatch(machine, cpu, vcpu, other),
+        Exit::Interrupt => {
+            cpu.count(&Exit::Interrupt, vcpu);
+            interrupt(machine, cpu, vcpu);
+        }
+        other => {
+            cpu.count(&other, vcpu);
+            dispatch(machine, cpu, vcpu, other);
+        }
     }
     if cpu.step.is_some() || cpu.nmi.busy() {
         settle(machine, cpu, vcpu);
@@ -78,6 +84,7 @@ pub(crate) fn init<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
 
 #[inline(never)]
 fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, exit: Exit) {
+    cpu.exits.explain(&exit, vcpu);
     match exit {
         Exit::PortIo(io) => ports::access(machine, cpu, vcpu, io),
         Exit::Rdmsr => msr::read(machine, cpu, vcpu),

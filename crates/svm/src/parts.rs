@@ -1,10 +1,10 @@
 //! One virtual CPU: what it is made of.
-use crate::{maps::IoMap, maps::MsrMap, registers, switch, tcg};
+use crate::{event, maps::IoMap, maps::MsrMap, registers, switch, tcg};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use vcpu::{Capabilities, Seg, Segment, System, Vcpu};
-use x86defs::vmcb::{Vmcb, intercept1 as i1, intercept2 as i2, np_enable};
+use x86defs::vmcb::{Vmcb, intercept1 as i1, intercept2 as i2, np_enable, tlb};
 use x86defs::{cr, segment, vector};
 
 /// The pages and tables of one virtual CPU. Addresses named `hpa` are physical.
@@ -42,7 +42,9 @@ pub struct Parts {
 pub struct Svm {
     pub(crate) gprs: [u64; 16],
     pub(crate) parts: Parts,
-    pub(crate) flush: bool,
+    /// TLB_CONTROL of the next entry, and what it is to forget this guest's translations.
+    pub(crate) flush: u8,
+    pub(crate) flush_all: u8,
     /// The event in EVENTINJ is an INT n, INT3 or INTO of ours, which pushes this RIP.
     pub(crate) software: bool,
     pub(crate) software_next: u64,
@@ -83,10 +85,13 @@ impl Svm {
         let (io_map_hpa, msr_map_hpa) = (parts.io_map_hpa, parts.msr_map_hpa);
         let nested_root = parts.nested_root;
         let invlpgb = parts.capabilities.invlpgb;
+        let by_asid = parts.capabilities.flush_by_asid;
+        let flush_all = if by_asid { tlb::GUEST } else { tlb::ALL };
         let mut this = Self {
             gprs: [0; 16],
             parts,
-            flush: true,
+            flush: flush_all,
+            flush_all,
             software: false,
             software_next: 0,
             tcg: tcg::present(),
@@ -110,6 +115,28 @@ impl Svm {
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
         this.set_system(System::Rip, 0);
         this
+    }
+
+    /// An event is queued for the next entry.
+    #[cold]
+    pub(crate) fn before_delivery(&mut self) {
+        if self.tcg && !core::mem::take(&mut self.left) {
+            tcg::before(&mut self.vmcb_mut().control);
+        }
+    }
+
+    /// The exit interrupted the delivery of an event.
+    #[cold]
+    pub(crate) fn after_delivery(&mut self) {
+        let (ours, software_next) = (self.software, self.software_next);
+        let control = &mut self.vmcb_mut().control;
+        let requeued = event::again(control.exit_int_info, ours);
+        control.event_inj = requeued;
+        if ours && requeued != 0 {
+            // Every exit clears it, and our INT n must push it again.
+            control.next_rip = software_next;
+        }
+        self.software = ours && requeued != 0;
     }
 
     // The CPU writes the VMCB while the guest runs, so no reference to it outlives a method.

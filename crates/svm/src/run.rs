@@ -3,6 +3,7 @@ use crate::parts::{Svm, set};
 use crate::{decode::decode, event, registers, switch, tcg};
 use core::sync::atomic::Ordering;
 use vcpu::{Capabilities, Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu, Wait};
+use x86defs::vmcb::event as vmcb_event;
 use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, tlb};
 use x86defs::{cr, dr, rflags, segment};
 
@@ -17,6 +18,7 @@ impl Vcpu for Svm {
     fn init(&mut self) {
         self.gprs = [0; 16];
         self.set_gpr(Gpr::Rdx, u64::from(core::arch::x86_64::__cpuid(1).eax));
+        self.left = false;
         let Vmcb { control, save } = self.vmcb_mut();
         control.event_inj = 0;
         control.interrupt_shadow = 0;
@@ -38,40 +40,33 @@ impl Vcpu for Svm {
         save.rflags = rflags::RESERVED_ONE;
         save.dr6 = dr::DR6_INIT;
         save.dr7 = dr::DR7_INIT;
-        self.flush = true;
+        self.flush = self.flush_all;
     }
 
     #[inline(always)]
     fn run(&mut self) -> Exit {
-        let flush = match (core::mem::take(&mut self.flush), self.parts.capabilities.flush_by_asid)
-        {
-            (false, _) => tlb::NONE,
-            (true, false) => tlb::ALL,
-            (true, true) => tlb::GUEST,
-        };
+        let flush = core::mem::replace(&mut self.flush, tlb::NONE);
         self.vmcb_mut().control.tlb_control = flush;
-        if self.tcg && !core::mem::take(&mut self.left) {
-            tcg::before(&mut self.vmcb_mut().control);
+        if self.vmcb().control.event_inj != 0 {
+            self.before_delivery();
         }
         // SAFETY: `new` got valid pages; the guest's memory is bounded by the nested tables, which
         // never map the hole but for the FFh page, so nothing of the VMM changes but these registers.
         unsafe {
             switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
         }
-        let (ours, software_next, tcg) = (self.software, self.software_next, self.tcg);
         let control = &mut self.vmcb_mut().control;
-        let requeued = event::again(control.exit_int_info, ours);
-        control.event_inj = requeued;
-        if ours && requeued != 0 {
-            // Every exit clears it, and our INT n must push it again.
-            control.next_rip = software_next;
+        control.event_inj = 0;
+        if control.exit_int_info & vmcb_event::VALID != 0 {
+            self.after_delivery();
+        } else {
+            self.software = false;
         }
-        if tcg && tcg::after(control) {
-            self.left = true;
+        if tcg::virtual_interrupt(&self.vmcb().control) {
+            self.left = tcg::after(&mut self.vmcb_mut().control);
         }
         let control = &self.vmcb().control;
         let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);
-        self.software = ours && requeued != 0;
         // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).
         if matches!(exit, Exit::Nmi | Exit::Init) {
             self.wait(Wait::Nmi);
@@ -244,11 +239,11 @@ impl Vcpu for Svm {
 
     fn set_nested_root(&mut self, root: u64) {
         self.vmcb_mut().control.n_cr3 = root;
-        self.flush = true;
+        self.flush = self.flush_all;
     }
 
     fn flush(&mut self) {
-        self.flush = true;
+        self.flush = self.flush_all;
         switch::flush_host();
     }
 }

@@ -25,6 +25,12 @@ pub(crate) fn before(control: &mut Control) {
     }
 }
 
+/// Whether [`before`] made a virtual interrupt of an event.
+#[inline(always)]
+pub(crate) fn virtual_interrupt(control: &Control) -> bool {
+    control.int_ctl & int_ctl::V_IGN_TPR != 0
+}
+
 /// After an exit: whether a virtual interrupt was not delivered. It is queued again.
 pub(crate) fn after(control: &mut Control) -> bool {
     let left = control.int_ctl & int_ctl::V_IRQ != 0;

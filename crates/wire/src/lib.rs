@@ -29,6 +29,8 @@ pub enum Request {
     Log,
     /// Print how often each kind of exit was taken.
     Counters,
+    /// Print the last exits of the CPU the analyst looks at.
+    Exits,
     /// Print [`VERSION`].
     Version,
 }
@@ -52,6 +54,11 @@ pub const COMMANDS: &[Command] = &[
         name: "counters",
         help: "print how often the guest exited, by kind",
         request: Request::Counters,
+    },
+    Command {
+        name: "exits",
+        help: "print the guest's last exits, oldest first",
+        request: Request::Exits,
     },
     Command { name: "version", help: "print the VMM's version", request: Request::Version },
 ];

@@ -23,7 +23,7 @@ fn help_names_every_command_and_its_purpose() {
 
 #[test]
 fn errors_say_what_was_given_and_what_is_known() {
-    let known = "; known: help, log, counters, version";
+    let known = "; known: help, log, counters, exits, version";
     let said = |text| Request::parse(text).unwrap_err().to_string();
     assert_eq!(said(b" "), ["no command given", known].concat());
     assert_eq!(said(b"lug\x80 x"), ["unknown command 'lug\\x80'", known].concat());

@@ -242,6 +242,7 @@ impl<H: Host> Target for View<'_, H> {
         let _ = match request {
             wire::Request::Help => wire::write_help(out),
             wire::Request::Log => self.machine.log.lock().dump(out),
+            wire::Request::Exits => self.cpu.exits.write(32, out),
             wire::Request::Version => writeln!(out, "Ramooflax {}", wire::VERSION),
             wire::Request::Counters => Exit::NAMES
                 .iter()

@@ -121,3 +121,48 @@ fn counters_are_told_to_the_analyst() {
     let cpuid: std::string::String = "cpuid 1\n".bytes().map(|b| std::format!("{b:02x}")).collect();
     assert!(replies.to_string().contains(&cpuid), "{replies}");
 }
+
+#[test]
+fn the_last_exits_are_told_oldest_first() {
+    let mut bench = Bench::new();
+    for _ in 0..300 {
+        bench.exit_at(&[0x0f, 0xa2], Exit::Cpuid);
+        bench.vcpu.set_system(System::Rip, CODE);
+    }
+    bench.vcpu.next_rip = Some(CODE);
+    bench.input(0x92, 1);
+    bench.vcpu.gprs[1] = 0xc001_0117;
+    bench.exit(Exit::Rdmsr);
+    bench.exit(svm::decode::decode(0x4ff, 0, 0));
+    let mut told = std::string::String::new();
+    bench.cpu.exits.write(4, &mut told).unwrap();
+    assert_eq!(
+        told,
+        "cpuid at 0000:7c00\nport-io at 0000:7c00 in 0x92, 1 bytes\n\
+         rdmsr at 0000:7c00 MSR 0xc0010117\nunknown at 0000:7c00 code 0x4ff\n"
+    );
+    let mut all = std::string::String::new();
+    bench.cpu.exits.write(255, &mut all).unwrap();
+    assert_eq!(all.lines().count(), 255);
+    let mut none = std::string::String::new();
+    Bench::new().cpu.exits.write(255, &mut none).unwrap();
+    assert_eq!(none, "");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// What an exit has to say is told of that exit, whatever the hardware said.
+    #[test]
+    fn any_exit_is_told(exits in proptest::collection::vec(any::<(u16, u64, u64)>(), 1..20)) {
+        let mut bench = Bench::new();
+        bench.line.0.borrow_mut().detach = true;
+        for (code, info1, info2) in exits {
+            bench.cpu.halted = false;
+            let exit = svm::decode::decode(u64::from(code & 0x1ff), info1, info2);
+            bench.exit(exit);
+            let mut told = std::string::String::new();
+            bench.cpu.exits.write(1, &mut told).unwrap();
+            prop_assert!(told.starts_with(Exit::NAMES[exit.reason()]), "{exit:?}: {told}");
+        }
+    }
+}
