@@ -40,6 +40,14 @@ pub(crate) fn ensure() -> Result<()> {
     rust()
 }
 
+/// Installs a C++ compiler if there is none: libFuzzer is built from its sources.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn cpp() -> Result<()> {
+    if Path::new("/usr/bin/g++").exists() { Ok(()) } else { install(&["g++"]) }
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {

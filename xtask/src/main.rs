@@ -9,6 +9,7 @@ mod demo;
 mod disk;
 mod ensure;
 mod facts;
+mod fuzz;
 mod initramfs;
 mod machine_args;
 mod menu;
@@ -44,6 +45,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure the figures the project lives by.
     Bench(bench::BenchArgs),
+    /// Give hostile input to what reads it, guided by coverage.
+    Fuzz(fuzz::FuzzArgs),
     /// Run one test in this process.
     #[command(hide = true)]
     TestOne {
@@ -74,6 +77,7 @@ fn dispatch(command: &Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::demo(args, &session)?,
         Command::Run(args) => run::run(args)?,
         Command::Bench(args) => bench::bench(args)?,
+        Command::Fuzz(args) => fuzz::fuzz(args)?,
         Command::TestOne { .. } => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,68 @@
+//! The targets without a fuzzer: seeds, their mutations, and what once broke one.
+
+use std::{fs, path::Path};
+
+use crate::TARGETS;
+
+/// Inputs that broke a target once, a folder for each.
+const CRASHERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crashers");
+
+#[test]
+fn what_broke_a_target_once_does_not_again() {
+    let mut seen = 0;
+    for folder in fs::read_dir(CRASHERS).into_iter().flatten().map(Result::unwrap) {
+        let name = folder.file_name().into_string().unwrap();
+        let target =
+            crate::target(&name).unwrap_or_else(|| panic!("crashers of no target: {name}"));
+        for file in fs::read_dir(folder.path()).unwrap() {
+            (target.run)(&fs::read(file.unwrap().path()).unwrap());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0 || !Path::new(CRASHERS).exists());
+}
+
+/// xorshift64*, so that a failure comes again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % n.max(1)
+    }
+
+    fn mutate(&mut self, input: &mut Vec<u8>) {
+        for _ in 0..=self.below(6) {
+            let at = self.below(input.len() + 1);
+            match self.below(5) {
+                0 => input.truncate(at),
+                1 => input.insert(at, u8::try_from(self.below(256)).unwrap()),
+                2 => drop(input.splice(at..at, vec![0xff; self.below(16)])),
+                _ => {
+                    if let Some(byte) = input.get_mut(at) {
+                        *byte ^= 1 << self.below(8);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn seeds_and_their_mutations() {
+    for target in TARGETS {
+        let seeds = (target.seeds)();
+        assert!(!seeds.is_empty(), "{} has no seed", target.name);
+        let mut random = Random(0x5eed);
+        for seed in &seeds {
+            (target.run)(seed);
+            for _ in 0..2_000 / seeds.len() {
+                let mut input = seed.clone();
+                random.mutate(&mut input);
+                (target.run)(&input);
+            }
+        }
+    }
+}
