@@ -44,6 +44,23 @@ pub struct Config {
     pub qemu_gdb: bool,
     /// Files with one ACPI table each, added to the firmware's own.
     pub acpi_tables: Vec<PathBuf>,
+    /// A USB stick, an image whose writes are thrown away, and the host controller it is at; the BIOS
+    /// sees it before the disks.
+    pub stick: Option<(PathBuf, Usb)>,
+    /// The disks are at a SATA controller instead of an IDE one.
+    pub sata: bool,
+    /// A network card that the BIOS boots from first, by a network of one server that offers the files
+    /// of this directory, and this one of them to boot.
+    pub network: Option<(PathBuf, String)>,
+}
+
+/// A USB host controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usb {
+    /// USB 2.
+    Ehci,
+    /// USB 3.
+    Xhci,
 }
 
 impl Config {
@@ -61,6 +78,9 @@ impl Config {
             paused: false,
             qemu_gdb: false,
             acpi_tables: Vec::new(),
+            stick: None,
+            sata: false,
+            network: None,
         }
     }
 
@@ -98,13 +118,11 @@ impl Config {
         cmd.args(["-m", &memory]);
         let threads = if self.smp > 1 && !self.icount { "multi" } else { "single" };
         cmd.args(["-accel", &format!("tcg,thread={threads}")]);
-        for (i, (path, scratch)) in self.disks.iter().enumerate() {
-            let scratch = if *scratch { "on" } else { "off" };
-            let file = path.display();
-            cmd.args([
-                "-drive",
-                &format!("file={file},format=raw,if=ide,index={i},snapshot={scratch}"),
-            ]);
+        self.drives(&mut cmd);
+        if let Some((dir, file)) = &self.network {
+            // Restricted: nothing of it leaves the emulator.
+            let net = format!("user,id=net,restrict=on,tftp={},bootfile={file}", dir.display());
+            cmd.args(["-netdev", &net, "-device", "e1000,netdev=net,bootindex=0"]);
         }
         let socket = |id: &str| {
             format!("socket,id={id},path={},server=on,wait=off", at(&format!("{id}.sock")))
@@ -139,5 +157,31 @@ impl Config {
             cmd.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         }
         cmd
+    }
+
+    /// The part of the command line that is about drives.
+    fn drives(&self, cmd: &mut Command) {
+        if self.sata {
+            cmd.args(["-device", "ahci,id=sata"]);
+        }
+        for (i, (path, scratch)) in self.disks.iter().enumerate() {
+            let scratch = if *scratch { "on" } else { "off" };
+            let file = format!("file={},format=raw,snapshot={scratch}", path.display());
+            if self.sata {
+                let device = format!("ide-hd,bus=sata.{i},drive=disk{i},bootindex={}", i + 1);
+                cmd.args(["-drive", &format!("{file},if=none,id=disk{i}"), "-device", &device]);
+            } else {
+                cmd.args(["-drive", &format!("{file},if=ide,index={i}")]);
+            }
+        }
+        if let Some((path, usb)) = &self.stick {
+            let controller = match usb {
+                Usb::Ehci => "usb-ehci,id=usb",
+                Usb::Xhci => "qemu-xhci,id=usb",
+            };
+            let file = format!("file={},format=raw,snapshot=on", path.display());
+            cmd.args(["-device", controller, "-drive", &format!("{file},if=none,id=stick")]);
+            cmd.args(["-device", "usb-storage,bus=usb.0,drive=stick,bootindex=0"]);
+        }
     }
 }

@@ -10,7 +10,7 @@ mod gdb;
 mod machine;
 mod qmp;
 
-pub use config::{Config, Console};
+pub use config::{Config, Console, Usb};
 pub use gdb::Gdb;
 pub use machine::Machine;
 pub use qmp::Qmp;

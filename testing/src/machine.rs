@@ -75,6 +75,23 @@ impl Machine {
         self.text("log")
     }
 
+    /// What stands on the text screen: its 25 rows, one a line.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn screen(&self) -> Result<String> {
+        let file = self.dir.path().join("screen");
+        let mut qmp = self.qmp()?;
+        let cells = serde_json::json!({ "val": 0xb8000, "size": 4000, "filename": file });
+        qmp.execute("pmemsave", cells)?;
+        let rows = fs::read(&file)?;
+        let row = |row: &[u8]| -> String {
+            let text = row.iter().step_by(2);
+            text.map(|c| if c.is_ascii_graphic() { char::from(*c) } else { ' ' }).collect()
+        };
+        Ok(rows.chunks(160).map(|cells| row(cells).trim_end().to_owned() + "\n").collect())
+    }
+
     /// All that was sent on COM1 so far, whoever was listening.
     pub fn sent(&self) -> String {
         self.text("link")
@@ -169,7 +186,7 @@ impl Machine {
     pub fn refusal(&self) -> Option<String> {
         // On the log if there is one, and on COM1 while its options are not understood.
         [self.log(), self.sent()].into_iter().find_map(|text| {
-            let said = text.split_once("Ramooflax: halted.")?.0;
+            let said = text.split_once("Ramooflax: not started.")?.0;
             said.lines().rev().find_map(|line| line.strip_prefix("Ramooflax: ").map(str::to_owned))
         })
     }

@@ -21,7 +21,8 @@ const MIB: u64 = 1 << 20;
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must hold to read its menu and start anything a menu of ours asks for.
 const MODULES: &str = "biosdisk part_msdos fat normal configfile loadenv test echo serial terminal \
-                       linux multiboot multiboot2 chain drivemap boot halt reboot";
+                       linux multiboot multiboot2 chain drivemap boot halt \
+                       reboot sleep";
 
 /// What goes onto a disk: paths on the disk, and their bytes.
 #[derive(Debug, Default)]

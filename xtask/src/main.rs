@@ -1,4 +1,4 @@
-//! The one door of the project: `cargo xtask demo`, `test`, `run`, `bench`.
+//! The one door of the project: `cargo xtask demo`, `image`, `test`, `run`, `bench`.
 #![forbid(unsafe_code)]
 
 mod analyst;
@@ -10,6 +10,7 @@ mod disk;
 mod ensure;
 mod facts;
 mod fuzz;
+mod image;
 mod initramfs;
 mod machine_args;
 mod menu;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// See it work: Debian under Ramooflax, stopped and read by a stock gdb.
     Demo(demo::DemoArgs),
+    /// Make a disk image for a USB stick that starts Ramooflax and then the machine's own disk.
+    Image(image::ImageArgs),
     /// Run the tests that a change must pass.
     Test(test::TestArgs),
     /// Start a machine and use it.
@@ -75,6 +78,7 @@ fn dispatch(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => return test::test(args, &session),
         Command::Demo(args) => demo::demo(args, &session)?,
+        Command::Image(args) => image::image(args)?,
         Command::Run(args) => run::run(args)?,
         Command::Bench(args) => bench::bench(args)?,
         Command::Fuzz(args) => fuzz::fuzz(args)?,

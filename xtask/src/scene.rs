@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use tempfile::TempDir;
-use testing::{Config, Machine};
+use testing::{Config, Machine, Usb};
 
 use crate::{
     build::{self, Vmm},
     debian,
     disk::{self, Contents},
-    initramfs,
+    image, initramfs,
     menu::{self, Multiboot},
 };
 
@@ -144,6 +144,17 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Puts in a USB stick as `cargo xtask image` makes it, with `more` options.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn insert_stick(&mut self, usb: Usb, more: &str) -> Result<()> {
+        let file = self.dir.path().join("stick.img");
+        image::write(&file, &format!("{LINK} {more}"))?;
+        self.config.stick = Some((file, usb));
+        Ok(())
+    }
+
     /// Starts the machine; the disk goes when it goes.
     ///
     /// # Errors

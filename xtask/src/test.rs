@@ -14,6 +14,7 @@ mod image;
 mod once;
 mod refusal;
 mod reset;
+mod stick;
 
 use std::{
     env, fs,
@@ -78,6 +79,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(guests::tests(&build::test_guests()?));
     tests.extend(debian::tests());
     tests.extend(reset::tests());
+    tests.extend(stick::tests());
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(fault::tests());

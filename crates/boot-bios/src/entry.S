@@ -1,4 +1,4 @@
-/* From the boot loader's 32-bit protected mode to long mode.
+/* From the boot loader's 32-bit protected mode to long mode, and from there back to real mode.
    Multiboot 0.6.96, 3.1 and 3.2; Multiboot 2.0, 3.1 and 3.3; AMD APM 2, 14.6 (to long mode). */
 
 /* ---- What boot loaders look for ------------------------------------------------------------ */
@@ -48,6 +48,45 @@ entry32:
     movl $__stack_top, %esp
     movl %eax, %edi                 /* for boot(): the magic, the address of the information */
     movl %ebx, %esi
+
+    lgdt boot_gdtr
+    ljmpl $0x18, $1f
+1:  movl $0x10, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+
+/* Is the VMM there already? A CPU without a hypervisor raises #UD, a foreign hypervisor answers otherwise
+   or raises #UD or #GP: all exceptions come to probe_fault. */
+    movl $probe_idt, %ebx
+    movl $32, %ecx
+1:  movl $probe_fault, %eax
+    cmpl $32 - 2, %ecx
+    jne 2f
+    movl $probe_nmi, %eax
+2:  movl %eax, %edx
+    andl $0xFFFF, %eax
+    orl $(0x18 << 16), %eax
+    movl %eax, (%ebx)
+    movw $0x8E00, %dx               /* present, 32-bit interrupt gate */
+    movl %edx, 4(%ebx)
+    addl $8, %ebx
+    loop 1b
+    lidt probe_idtr
+    movl %edi, saved_magic
+    movl %esi, saved_info
+    movl $probe_intel, %ebp
+    movl ${PROBE}, %eax
+    vmmcall
+    jmp probe_check
+probe_intel:
+    movl $probe_done, %ebp
+    movl ${PROBE}, %eax
+    vmcall
+    jmp probe_check
+probe_done:
+    movl saved_magic, %edi
+    movl saved_info, %esi
 
     movl $no_multiboot, %ebp
     cmpl $0x2BADB002, %edi
@@ -103,11 +142,36 @@ entry32:
     rdmsr
     orl $(1 << 8), %eax
     wrmsr
-    lgdt boot_gdtr
     movl %cr0, %eax
     orl $(1 << 31), %eax            /* PG */
     movl %eax, %cr0
     ljmpl $0x08, $entry64
+
+/* EBP: where to go on if it was not answered. */
+probe_check:
+    cmpl ${ANSWER}, %eax
+    jne probe_fault
+    cmpl $~{PROBE}, %ecx
+    jne probe_fault
+    movl %ebx, next_disk
+    movl $probe_done, %ebp
+probe_fault:
+    movl $__stack_top, %esp
+    jmp *%ebp
+probe_nmi:
+    iretl
+
+/* To real mode by the 16-bit code that lies at EDI, with EBX, EDX, ECX and ESI for it: setup's next.S. */
+to_real:
+    movl %cr0, %eax
+    andl $0x7FFFFFFF, %eax
+    movl %eax, %cr0
+    movl %edi, %eax
+    movw %ax, boot_gdt + 0x20 + 2
+    shrl $16, %eax
+    movb %al, boot_gdt + 0x20 + 4
+    movl $0x28, %eax
+    ljmpl $0x20, ${PROTECTED}
 
 /* EBP: the message. Shown at the top of a text screen and sent to COM1 at 115200 baud. */
 fail32:
@@ -142,9 +206,42 @@ fail32:
     outb %al, %dx
     incl %ebp
     jmp 1b
-4:  cli
+4:  cmpl $0x2BADB002, saved_magic
+    je 5f
+    cmpl $0x36D76289, saved_magic
+    jne 9f
+/* Nothing has been changed: what the firmware boots, or the next disk if that comes here again. */
+5:  movzwl 0x413, %edi              /* KiB of conventional memory */
+    decl %edi
+    shll $10, %edi
+    cmpl $0x10000, %edi
+    jb 9f
+    cmpl $0x9FC00, %edi
+    ja 9f
+    movl %edi, %ebx
+    shll $12, %ebx
+    orl ${ENTRY}, %ebx
+    pushl %edi
+    movl $next_begin, %esi
+    movl $next_end, %ecx
+    subl %esi, %ecx
+    rep movsb
+    popl %edi
+    movl $0x8000, %edx
+    movl saved_info, %eax
+    cmpl $0x2BADB002, saved_magic
+    jne 6f
+    testb $2, (%eax)                /* boot_device is there; its highest byte is the drive */
+    jz 6f
+    cmpb $0x80, 15(%eax)
+    jne 6f
+    movl $0x8100, %edx
+6:  movl ${PAUSE}, %ecx
+    movl $0x3F8, %esi
+    jmp to_real
+9:  cli
     hlt
-    jmp 4b
+    jmp 9b
 
 /* ---- 64-bit -------------------------------------------------------------------------------- */
 
@@ -160,6 +257,7 @@ entry64:
     /* The upper halves are undefined after the mode switch (APM 1, 3.1.2). */
     movl %edi, %edi
     movl %esi, %esi
+    movl next_disk, %edx
     movl $__stack_top, %esp
     xorl %ebp, %ebp
     call boot
@@ -167,19 +265,60 @@ entry64:
     hlt
     jmp 1b
 
+/* leave(edi: where setup's next.S lies; esi, edx, ecx, r8d: EBX, EDX, ECX, ESI for it). */
+    .globl leave
+leave:
+    cli
+    movl %esi, %ebx
+    movl %r8d, %esi
+    movl $__stack_top, %esp
+    pushq $0x18
+    pushq $leave32
+    lretq
+    .code32
+leave32:
+    movl $0x10, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl %ecx, %ebp
+    movl %edx, %esp                 /* nothing is pushed any more */
+    movl %cr0, %eax
+    andl $0x7FFFFFFF, %eax
+    movl %eax, %cr0
+    movl $0xC0000080, %ecx          /* EFER as it was */
+    rdmsr
+    andl $~(1 << 8), %eax
+    wrmsr
+    xorl %eax, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    andl $~(1 << 5), %eax
+    movl %eax, %cr4
+    movl %ebp, %ecx
+    movl %esp, %edx
+    jmp to_real
+    .code64
+
     .section .rodata.entry32, "a"
     .balign 8
 boot_gdt:
     .quad 0
     .quad 0x00AF9B000000FFFF        /* 08: code, 64 bit, accessed */
     .quad 0x00CF93000000FFFF        /* 10: data, accessed */
+    .quad 0x00CF9B000000FFFF        /* 18: code, 32 bit */
+    .quad 0x00009B000000FFFF        /* 20: code, 16 bit; its base is filled in */
+    .quad 0x000093000000FFFF        /* 28: data, 64 KiB */
 boot_gdtr:
     .short boot_gdtr - boot_gdt - 1
     .long boot_gdt
+probe_idtr:
+    .short 32 * 8 - 1
+    .long probe_idt
 no_multiboot:
     .asciz "Ramooflax was not started by a multiboot loader. Expected: GRUB's multiboot or multiboot2 command, iPXE or QEMU. Start it with one of these. Halted."
 no_long_mode:
-    .asciz "Ramooflax cannot run on this CPU: it has no 64-bit long mode. Expected: a 64-bit AMD CPU with SVM and nested paging. Use such a machine. Halted."
+    .asciz "Ramooflax cannot run on this CPU: it has no 64-bit long mode. Expected: a 64-bit AMD CPU with SVM and nested paging. Use such a machine. The firmware boots on in 10 seconds or at a key."
 
     .section .bss.entry32, "aw", @nobits
     .balign 4096
@@ -189,5 +328,14 @@ boot_pdpt:
     .skip 4096
 boot_pd:
     .skip 4 * 4096
+probe_idt:
+    .skip 32 * 8
+saved_magic:
+    .skip 4
+saved_info:
+    .skip 4
+next_disk:
+    .skip 4
+    .balign 16
     .skip 64 * 1024
 __stack_top:

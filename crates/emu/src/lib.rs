@@ -57,6 +57,7 @@ pub enum Opcode {
     Invd,
     Monitor,
     Mwait,
+    Vmmcall,
     Syscall,
     Sysret,
     Pushf,
@@ -161,6 +162,7 @@ fn two_bytes(rest: &mut impl Iterator<Item = u8>, rex: u8) -> Option<Opcode> {
         0x01 => match rest.next()? {
             0xc8 => Opcode::Monitor,
             0xc9 => Opcode::Mwait,
+            0xd9 => Opcode::Vmmcall,
             _ => Opcode::Other,
         },
         0x05 => Opcode::Syscall,

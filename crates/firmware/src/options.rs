@@ -2,7 +2,8 @@
 use core::fmt;
 use handover::{Options, Uart};
 
-/// Every option and its meaning.
+/// Every option and its meaning: the one list. The loader's messages, `cargo xtask` and GRUB's menu
+/// use it, and tests compare the book with it.
 pub const OPTIONS: &[(&str, &str)] = &[
     (
         "link=uart:PORT[,BAUD]",
@@ -10,7 +11,47 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ),
     ("log=uart:PORT[,BAUD]", "serial port the log is mirrored to (none if not given)"),
     ("wait", "hold the machine before its first instruction until an analyst lets it go"),
+    (
+        "boot=int19|next|disk:NUMBER",
+        "what the machine boots: what the firmware's boot order says, and the next disk when that \
+         starts Ramooflax again (int19, if not given); at once the next disk, the first that \
+         Ramooflax was not started from (next); the disk of this BIOS number, as in disk:0x81",
+    ),
 ];
+
+/// What the machine boots once the VMM runs, and what it boots without it when that cannot be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootFrom {
+    /// `int19`: what the firmware's boot order says.
+    #[default]
+    Int19,
+    /// `next`: see [`next_disk`].
+    Next,
+    /// `disk:NUMBER`: the disk of this BIOS number, 80h or above.
+    Disk(u8),
+}
+
+/// BIOS number of the first hard disk.
+pub const FIRST_DISK: u8 = 0x80;
+
+/// The next disk: the first BIOS hard disk that is not `drive`, the one Ramooflax was started from, if
+/// it was from a disk.
+#[must_use]
+pub const fn next_disk(drive: Option<u8>) -> u8 {
+    match drive {
+        Some(FIRST_DISK) => 0x81,
+        _ => FIRST_DISK,
+    }
+}
+
+/// The command line, parsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// What the VMM must know.
+    pub vmm: Options,
+    /// What the machine boots.
+    pub boot: BootFrom,
+}
 
 /// Speed of a UART whose divisor is 1, and the default.
 const MAX_BAUD: u32 = 115_200;
@@ -34,6 +75,8 @@ pub enum Problem {
     Twice,
     /// `link` and `log` share ports.
     SamePort,
+    /// Not `int19`, `next` or `disk:NUMBER` with a number from 80h to FFh.
+    Boot,
 }
 
 /// A word of the command line that is not understood.
@@ -64,31 +107,43 @@ impl fmt::Display for OptionError<'_> {
             }
             Problem::Twice => write!(f, "given twice; expected once"),
             Problem::SamePort => write!(f, "link and log share ports; expected two serial ports"),
+            Problem::Boot => write!(
+                f,
+                "expected boot=int19, boot=next or boot=disk: with a number from 0x80 to 0xff, \
+                 as in boot=disk:0x81"
+            ),
         }
     }
 }
 
 impl core::error::Error for OptionError<'_> {}
 
-/// Reads a command line. A first word that begins with `/` or `(` is the image's path, which boot
-/// loaders put there, and is passed over.
+/// The words of a command line, without the image's path that boot loaders put first: a word that
+/// begins with `/` or `(`, or a URI.
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = line.split(|byte| byte.is_ascii_whitespace() || *byte == 0);
+    let words = words.filter(|word| !word.is_empty()).enumerate();
+    let uri = |word: &[u8]| word.windows(3).any(|part| part == b"://");
+    let path = move |word: &[u8]| word.starts_with(b"/") || word.starts_with(b"(") || uri(word);
+    words.filter(move |(index, word)| *index != 0 || !path(word)).map(|(_, word)| word)
+}
+
+/// Reads a command line.
 ///
 /// # Errors
 /// [`OptionError`] for the first word that is unknown or malformed.
-pub fn parse(cmdline: &[u8]) -> Result<Options, OptionError<'_>> {
-    let words = cmdline.split(|byte| byte.is_ascii_whitespace() || *byte == 0);
-    let words = words.filter(|word| !word.is_empty()).enumerate();
-    let (mut link, mut log, mut wait) = (None, None, None);
-    for (index, word) in words {
+pub fn parse(line: &[u8]) -> Result<CommandLine, OptionError<'_>> {
+    let (mut link, mut log, mut wait, mut boot) = (None, None, None, None);
+    for word in words(line) {
         let error = |problem| OptionError { word, problem };
         let twice = if let Some(value) = word.strip_prefix(b"link=") {
             link.replace(uart(value).map_err(error)?).is_some()
         } else if let Some(value) = word.strip_prefix(b"log=") {
             log.replace((uart(value).map_err(error)?, word)).is_some()
+        } else if let Some(value) = word.strip_prefix(b"boot=") {
+            boot.replace(boot_from(value).ok_or(error(Problem::Boot))?).is_some()
         } else if word == b"wait" {
             wait.replace(()).is_some()
-        } else if index == 0 && (word.starts_with(b"/") || word.starts_with(b"(")) {
-            false
         } else {
             return Err(error(Problem::Unknown));
         };
@@ -101,7 +156,28 @@ pub fn parse(cmdline: &[u8]) -> Result<Options, OptionError<'_>> {
     if log.port != 0 && log.port.abs_diff(link.port) < UART_PORTS {
         return Err(OptionError { word, problem: Problem::SamePort });
     }
-    Ok(Options { link, log, wait: wait.is_some() })
+    let vmm = Options { link, log, wait: wait.is_some() };
+    Ok(CommandLine { vmm, boot: boot.unwrap_or_default() })
+}
+
+/// What a command line that [`parse`] refuses says of `boot=` all the same: its first such word that
+/// makes sense.
+#[must_use]
+pub fn boot_at_least(line: &[u8]) -> BootFrom {
+    let values = words(line).filter_map(|word| word.strip_prefix(b"boot="));
+    values.filter_map(boot_from).next().unwrap_or_default()
+}
+
+/// Parses `int19`, `next`, `disk:NUMBER`.
+fn boot_from(value: &[u8]) -> Option<BootFrom> {
+    match value {
+        b"int19" => Some(BootFrom::Int19),
+        b"next" => Some(BootFrom::Next),
+        _ => {
+            let drive = u8::try_from(number(value.strip_prefix(b"disk:")?)?).ok()?;
+            (drive >= FIRST_DISK).then_some(BootFrom::Disk(drive))
+        }
+    }
 }
 
 /// Parses `uart:PORT[,BAUD]`.

@@ -17,7 +17,7 @@
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c04;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c05;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every
@@ -32,6 +32,14 @@ pub const PER_CPU_BYTES: u64 = 64 * 1024;
 
 /// Most ranges of guest RAM that are handed over.
 pub const MAX_RAM_SPANS: usize = 64;
+
+/// EAX of the VMMCALL by which a loader that the firmware starts again finds the VMM that it runs
+/// under. It is answered as long as no operating system has turned on paging.
+pub const PROBE: u32 = 0x8f52_6d66;
+
+/// EAX of the answer; EBX is then [`HandOver::next_disk`], ECX is [`PROBE`] inverted. No other
+/// hypervisor changes three registers so.
+pub const ANSWER: u32 = 0x9d4f_6c78;
 
 /// A range of host-physical memory.
 #[repr(C)]
@@ -141,6 +149,9 @@ pub struct HandOver {
     pub options: Options,
     /// Where the guest begins.
     pub start: RealModeStart,
+    /// Far pointer (segment in the upper half) to the guest's own 16-bit code that starts the disk
+    /// whose BIOS number is in DL as disk 80h; CX, SI and DH are 0.
+    pub next_disk: u32,
     /// The ACPI reset register.
     pub reset: Reset,
     /// Guest memory that still holds the loader and the image it loaded: the resident zeroes it

@@ -1,13 +1,14 @@
 //! HLT and MWAIT: the tick of an idle guest.
 use crate::debug;
 use crate::instruction::skip;
-use crate::{Cpu, Host, Machine, run};
+use crate::{Cpu, Host, Machine, probe, run};
 use emu::Opcode;
 use vcpu::{Event, Gpr, System, Vcpu, Wait};
 use x86defs::rflags;
 
 /// HLT.
 pub(crate) fn hlt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    probe::watch(machine, vcpu);
     let before = vcpu.system(System::Rip);
     skip(machine, cpu, vcpu, Opcode::Hlt);
     // A step, or the guest's own trap, ends the instruction before it sleeps.

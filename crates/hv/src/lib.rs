@@ -33,6 +33,7 @@ mod msr;
 mod nested;
 mod nmi;
 mod ports;
+mod probe;
 mod run;
 mod step;
 mod string_io;

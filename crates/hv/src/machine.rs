@@ -39,12 +39,15 @@ pub struct Machine<H: Host> {
     pub options: Options,
     /// CPUs in the machine, this one included.
     pub cpus: u32,
+    /// What the probe is answered with: see [`handover::HandOver::next_disk`].
+    pub next_disk: u32,
     pub(crate) console: Option<Mutex<Console<H::Link>>>,
     pub(crate) devices: Mutex<Devices>,
     pub(crate) nested: Mutex<Nested<H::Tables>>,
     pub(crate) log: Mutex<Log<H::Link>>,
     pub(crate) patch: Mutex<&'static mut [u8; MICROCODE]>,
     attached: AtomicBool,
+    closed_to_probes: AtomicBool,
 }
 
 impl<H: Host> Machine<H> {
@@ -66,12 +69,14 @@ impl<H: Host> Machine<H> {
             host,
             options,
             cpus,
+            next_disk: 0,
             console,
             devices: Mutex::new(Devices::default()),
             nested: Mutex::new(nested),
             log: Mutex::new(log),
             patch: Mutex::new(buffers.patch),
             attached: AtomicBool::new(false),
+            closed_to_probes: AtomicBool::new(false),
         }
     }
 
@@ -82,6 +87,15 @@ impl<H: Host> Machine<H> {
 
     pub(crate) fn set_attached(&self, attached: bool) {
         self.attached.store(attached, Ordering::Relaxed);
+    }
+
+    /// Whether an operating system has been seen. Relaxed: it guards nothing else.
+    pub(crate) fn closed_to_probes(&self) -> bool {
+        self.closed_to_probes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn close_to_probes(&self) {
+        self.closed_to_probes.store(true, Ordering::Relaxed);
     }
 
     /// Add a line to the log.

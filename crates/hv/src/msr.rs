@@ -1,6 +1,6 @@
 //! The MSRs the VMM shadows or conceals; all others are the CPU's own.
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
-use crate::{Cpu, Host, Machine, apic, microcode};
+use crate::{Cpu, Host, Machine, apic, microcode, probe};
 use emu::Opcode;
 use vcpu::{Gpr, System, Vcpu};
 use x86defs::{cr, msr};
@@ -51,6 +51,7 @@ pub(crate) fn watch(vcpu: &mut dyn Vcpu) {
 
 /// RDMSR.
 pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    probe::watch(machine, vcpu);
     let register = vcpu.gpr(Gpr::Rcx) as u32;
     let value = match register {
         msr::EFER => Some(vcpu.system(System::Efer) & !cr::EFER_SVME),
@@ -69,6 +70,7 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
 
 /// WRMSR.
 pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    probe::watch(machine, vcpu);
     let register = vcpu.gpr(Gpr::Rcx) as u32;
     let value = edx_eax(vcpu);
     let done = match register {

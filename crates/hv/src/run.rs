@@ -1,7 +1,7 @@
 //! The run loop, and what each exit means.
 use crate::debug::{self, Stop};
 use crate::instruction::{inject_ud, skip, skip_cpuid};
-use crate::{Cpu, Host, Machine, apic, cpuid, halt, msr, nested, nmi, ports, step};
+use crate::{Cpu, Host, Machine, apic, cpuid, halt, msr, nested, nmi, ports, probe, step};
 use emu::Opcode;
 use vcpu::{Event, Exit, Vcpu, Wait};
 
@@ -51,6 +51,7 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
 /// A physical interrupt is pending and the guest could take it: the tick, then the interrupt.
 #[inline(never)]
 fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    probe::watch(machine, vcpu);
     if debug::poll(machine, cpu, vcpu) {
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
         return;
@@ -109,6 +110,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
             debug::exception(machine, cpu, vcpu, vector, error, address);
         }
         Exit::SoftwareInterrupt => step::software_interrupt(machine, cpu, vcpu),
+        Exit::Hypercall => probe::hypercall(machine, cpu, vcpu),
         Exit::Virtualisation => inject_ud(vcpu),
         Exit::TripleFault => triple_fault(machine, cpu, vcpu),
         Exit::Invalid => {

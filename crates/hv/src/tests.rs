@@ -14,6 +14,7 @@ mod line;
 mod msr;
 mod nmi;
 mod ports;
+mod probe;
 mod random;
 mod rip;
 mod stepping;

@@ -82,16 +82,10 @@ fn prepare(
     let buffers = Buffers { frame, scratch, patch };
     let host = Pc { ram, reset: handover.reset };
     let log = Log::new(ring, mirror);
-    let machine = carve.put(Machine::new(
-        host,
-        handover.options,
-        handover.cpus,
-        line,
-        buffers,
-        nested,
-        log,
-    ))?;
-    let machine: &'static Real = machine;
+    let mut machine =
+        Machine::new(host, handover.options, handover.cpus, line, buffers, nested, log);
+    machine.next_disk = handover.next_disk;
+    let machine: &'static Real = carve.put(machine)?;
     let machine_at: *const Real = machine;
     let Local { machine: place, .. } = local;
     *place = machine_at.cast();

@@ -45,14 +45,20 @@ impl Console {
         let _ = writeln!(self, "Ramooflax: {message}");
     }
 
-    /// Shows why there will be no VMM and stops the machine. COM1 is used if there is no other
-    /// UART: an analyst's line serves nothing any more.
-    pub fn fatal(&mut self, message: &dyn fmt::Display) -> ! {
+    /// Shows why there will be no VMM. COM1 is used if there is no other UART: an analyst's line
+    /// serves nothing any more. Returns the UART that is used now.
+    pub fn refuse(&mut self, message: &dyn fmt::Display) -> u16 {
         if self.uart.port == 0 {
             self.attach(COM1);
         }
         self.line(message);
-        self.line(&"halted.");
+        self.uart.port
+    }
+
+    /// [`Console::refuse`], and the machine stops.
+    pub fn fatal(&mut self, message: &dyn fmt::Display) -> ! {
+        self.refuse(message);
+        self.line(&"not started. Halted: reset the machine.");
         halt()
     }
 

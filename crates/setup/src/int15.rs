@@ -1,5 +1,5 @@
-//! The page of conventional memory the guest begins in: `int 0x19`, and an `int 15h` handler that
-//! tells the memory map without the VMM's hole.
+//! The page of conventional memory the guest begins in: `int 0x19`, an `int 15h` handler that tells the
+//! memory map without the VMM's hole, the code that starts a disk as disk 80h.
 
 use core::arch::global_asm;
 use core::ptr;
@@ -8,6 +8,7 @@ use core::slice;
 use firmware::e820::{MAX_ENTRIES, Map};
 
 use crate::layout::PAGE;
+use crate::next;
 
 /// Offset of the firmware's vector: offset, then segment.
 const OLD: usize = 0;
@@ -24,7 +25,10 @@ pub(crate) const HANDLER: u16 = 24;
 /// Offset of the E820h entries; the handler ends before.
 const TABLE: usize = 256;
 
-const _: () = assert!(TABLE + 24 * MAX_ENTRIES <= PAGE as usize);
+/// Offset of the code that starts a disk ([`crate::next`]), a multiple of 16.
+pub(crate) const NEXT: u16 = (TABLE + 24 * MAX_ENTRIES) as u16;
+
+const _: () = assert!(NEXT.is_multiple_of(16) && (NEXT as usize) < PAGE as usize);
 
 global_asm!(
     include_str!("int15.S"),
@@ -56,6 +60,7 @@ pub(crate) fn page(map: &Map, old: [u8; 4]) -> [u8; PAGE as usize] {
     let (ax, bx) = map.e801();
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, code());
+    put(NEXT.into(), next::code());
     put(OLD, &old);
     put(E801, &ax.to_le_bytes());
     put(E801 + 2, &bx.to_le_bytes());

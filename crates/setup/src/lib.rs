@@ -21,6 +21,7 @@ mod int15;
 mod layout;
 mod low;
 mod memory;
+pub mod next;
 mod place;
 mod tables;
 
@@ -29,7 +30,8 @@ use core::ptr;
 
 use firmware::acpi::Rsdp;
 use firmware::e820::Map;
-use handover::{HandOver, MAGIC, Options, Span, VMM_BASE};
+use firmware::options::CommandLine;
+use handover::{HandOver, MAGIC, Span, VMM_BASE};
 use paging::table::PageSize;
 
 pub use console::Console;
@@ -47,10 +49,10 @@ pub struct Boot<'a> {
     /// The root of the ACPI tables.
     pub rsdp: Option<Rsdp>,
     /// The command line, parsed.
-    pub options: Options,
+    pub options: CommandLine,
     /// The resident image, an ELF file.
     pub image: &'a [u8],
-    /// The BIOS drive the machine was booted from, if known.
+    /// The BIOS drive the machine was started from, if known.
     pub drive: Option<u8>,
 }
 
@@ -58,7 +60,7 @@ pub struct Boot<'a> {
 /// no reason to stop.
 ///
 /// # Errors
-/// See [`Error`]. The firmware's tables are as before unless the error is about them.
+/// See [`Error`]. The machine is as before unless [`Identity::changed`].
 pub fn start(
     memory: &mut Identity,
     boot: Boot<'_>,
@@ -83,8 +85,9 @@ pub fn start(
     let room = memory.bytes_mut(hole.base, hole.len as usize).ok_or(Error::NoRoom(hole.len))?;
     let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs)?;
 
-    let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &boot.options)?;
-    let start = low::install(memory, low_page, &map, boot.drive)?;
+    let CommandLine { vmm: options, boot: from } = boot.options;
+    let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &options)?;
+    let begin = low::install(memory, low_page, &map, from, boot.drive)?;
 
     let handover = HandOver {
         magic: MAGIC,
@@ -95,8 +98,9 @@ pub fn start(
         host_cr3,
         ff_page: part(layout.ff_page).base,
         cpus,
-        options: boot.options,
-        start,
+        options,
+        start: begin.start,
+        next_disk: begin.next_disk,
         reset,
         wipe: memory.occupied(),
         ram_len,

@@ -3,12 +3,14 @@
 use core::ops::Range;
 
 use firmware::e820::{Kind, Map};
+use firmware::options::BootFrom;
 use firmware::{Phys, PhysMut, bda};
 use handover::RealModeStart;
 
 use crate::error::Error;
 use crate::int15;
 use crate::layout::PAGE;
+use crate::next;
 
 /// The vector of `int 15h`: 4 bytes for each.
 const VECTOR_15: u64 = 4 * 0x15;
@@ -38,8 +40,17 @@ pub(crate) fn reserve<M: Phys + ?Sized>(memory: &M, map: &mut Map) -> Result<u64
     Ok(page)
 }
 
+/// Where the guest begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begin {
+    /// Its first instruction and stack.
+    pub(crate) start: RealModeStart,
+    /// [`handover::HandOver::next_disk`].
+    pub(crate) next_disk: u32,
+}
+
 /// Fills the page, and points `int 15h` and `int 12h` to the new state of things. `map` is the
-/// guest's.
+/// guest's, `drive` the one the machine was started from.
 ///
 /// # Errors
 /// [`Error::BiosData`].
@@ -47,8 +58,9 @@ pub(crate) fn install<M: PhysMut + ?Sized>(
     memory: &mut M,
     page: u64,
     map: &Map,
+    boot: BootFrom,
     drive: Option<u8>,
-) -> Result<RealModeStart, Error> {
+) -> Result<Begin, Error> {
     let old = memory.bytes(VECTOR_15, 4).and_then(|bytes| bytes.first_chunk().copied());
     let contents = int15::page(map, old.ok_or(Error::BiosData)?);
     let cs = u16::try_from(page >> 4).map_err(|_| Error::BiosData)?;
@@ -61,7 +73,13 @@ pub(crate) fn install<M: PhysMut + ?Sized>(
     if !written {
         return Err(Error::BiosData);
     }
-    Ok(RealModeStart { cs, ip: int15::START, ss: 0, sp: STACK_TOP, dl: drive.unwrap_or(0) })
+    let disks = cs + int15::NEXT / 16;
+    let (cs, ip, dl) = match next::disk(boot, drive) {
+        None => (cs, int15::START, drive.unwrap_or(0)),
+        Some(disk) => (disks, next::ENTRY, disk),
+    };
+    let start = RealModeStart { cs, ip, ss: 0, sp: STACK_TOP, dl };
+    Ok(Begin { start, next_disk: u32::from(disks) << 16 | u32::from(next::ENTRY) })
 }
 
 #[cfg(test)]

@@ -65,7 +65,8 @@ fn no_page_no_start() {
 fn the_guest_finds_the_services_and_its_first_instruction() {
     let (mut memory, mut map) = machine(639);
     let page = reserve(&memory, &mut map).unwrap();
-    let start = install(&mut memory, page, &map, Some(0x80)).unwrap();
+    let begin = install(&mut memory, page, &map, BootFrom::Int19, Some(0x80)).unwrap();
+    let start = begin.start;
     assert_eq!((start.cs, start.ss, start.sp, start.dl), (0x9e00, 0, 0x7c00, 0x80));
     let ip = u64::from(start.cs) << 4 | u64::from(start.ip);
     // int 0x19; cli; hlt; jmp back to cli
@@ -79,10 +80,35 @@ fn the_guest_finds_the_services_and_its_first_instruction() {
 }
 
 #[test]
+fn a_disk_that_was_asked_for_is_started_at_once() {
+    for (boot, drive, disk) in [
+        (BootFrom::Next, Some(0x80), 0x81),
+        (BootFrom::Next, Some(0x81), 0x80),
+        (BootFrom::Next, None, 0x80),
+        (BootFrom::Disk(0x82), Some(0x80), 0x82),
+    ] {
+        let (mut memory, mut map) = machine(639);
+        let page = reserve(&memory, &mut map).unwrap();
+        let Begin { start, next_disk } = install(&mut memory, page, &map, boot, drive).unwrap();
+        assert_eq!((start.cs, start.ip, start.dl), (0x9ea0, next::ENTRY, disk));
+        assert_eq!(next_disk, u32::from(start.cs) << 16 | u32::from(start.ip));
+        let code = memory.bytes(u64::from(start.cs) << 4, next::code().len()).unwrap();
+        assert_eq!(code, next::code());
+    }
+}
+
+/// In the low page, and where no VMM runs in one KiB.
+#[test]
+fn there_is_room_for_the_code() {
+    assert!(next::code().len() <= 1024);
+    assert!(usize::from(int15::NEXT) + next::code().len() <= PAGE as usize);
+}
+
+#[test]
 fn the_tables_agree() {
     let (mut memory, mut map) = machine(639);
     let page = reserve(&memory, &mut map).unwrap();
-    install(&mut memory, page, &map, None).unwrap();
+    install(&mut memory, page, &map, BootFrom::Int19, None).unwrap();
     assert_eq!([word(&memory, page + 4), word(&memory, page + 6)], [0x3c00, 0x1e00]);
     assert_eq!(word(&memory, page + 8), 0xfc00);
     assert_eq!(usize::from(word(&memory, page + 12)), map.entries().len());
@@ -97,5 +123,5 @@ fn memory_that_takes_no_writes_is_an_error() {
     let (mut memory, mut map) = machine(639);
     let page = reserve(&memory, &mut map).unwrap();
     memory.0.truncate(page as usize);
-    assert_eq!(install(&mut memory, page, &map, None), Err(Error::BiosData));
+    assert_eq!(install(&mut memory, page, &map, BootFrom::Int19, None), Err(Error::BiosData));
 }

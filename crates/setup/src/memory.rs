@@ -14,6 +14,7 @@ use crate::layout::FOUR_GIB;
 pub struct Identity {
     own: Span,
     module: Span,
+    changed: bool,
 }
 
 impl Identity {
@@ -23,7 +24,7 @@ impl Identity {
     /// this value, of which there is one, touches other memory.
     #[must_use]
     pub unsafe fn new(own: Span) -> Self {
-        Self { own, module: Span::default() }
+        Self { own, module: Span::default(), changed: false }
     }
 
     /// The bytes of the boot module at `span`, which are never written from now on. `None` if it
@@ -39,6 +40,13 @@ impl Identity {
         Some(unsafe {
             slice::from_raw_parts(ptr::with_exposed_provenance(span.base as usize), len)
         })
+    }
+
+    /// Whether a byte of what the firmware or the guest looks at is another than before. The hole,
+    /// free memory until the VMM runs, does not count.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.changed
     }
 
     /// What the VMM must not be placed on while setup runs.
@@ -82,15 +90,19 @@ impl PhysMut for Identity {
     /// shadow RAM.
     fn write(&mut self, at: u64, bytes: &[u8]) -> bool {
         let Some(memory) = self.bytes_mut(at, bytes.len()) else { return false };
-        let mut stuck = true;
+        let (mut stuck, mut changed) = (true, false);
         for (slot, byte) in memory.iter_mut().zip(bytes) {
+            let before = *slot;
             // SAFETY: one byte that `slot` borrows. Volatile, for only the hardware knows
             // whether what was written can be read back.
-            stuck &= unsafe {
+            let after = unsafe {
                 ptr::write_volatile(slot, *byte);
-                ptr::read_volatile(slot) == *byte
+                ptr::read_volatile(slot)
             };
+            stuck &= after == *byte;
+            changed |= after != before;
         }
+        self.changed |= changed;
         stuck
     }
 }

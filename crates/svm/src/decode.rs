@@ -46,6 +46,7 @@ fn rare(code: u64, info1: u64, info2: u64) -> Exit {
         exit::ICEBP => Exit::Icebp,
         exit::MONITOR => Exit::Monitor,
         exit::MWAIT | exit::MWAIT_ARMED => Exit::Mwait,
+        exit::VMMCALL => Exit::Hypercall,
         exit::INVLPGA | exit::VMRUN..=exit::SKINIT => Exit::Virtualisation,
         exit::INVALID => Exit::Invalid,
         _ => Exit::Unknown(code),

@@ -85,7 +85,9 @@ pub enum Exit {
         /// General register's encoding, where the CPU tells it.
         gpr: Option<u8>,
     },
-    /// An instruction of the virtualisation extension itself.
+    /// VMMCALL or VMCALL: the guest asks for its hypervisor.
+    Hypercall,
+    /// Another instruction of the virtualisation extension itself.
     Virtualisation,
     /// Triple fault.
     TripleFault,
@@ -97,7 +99,7 @@ pub enum Exit {
 
 impl Exit {
     /// Number of rows of the exit counters.
-    pub const REASONS: usize = 21;
+    pub const REASONS: usize = 22;
 
     /// Names of the rows of the exit counters, by [`Self::reason`].
     pub const NAMES: [&'static str; Self::REASONS] = [
@@ -122,6 +124,7 @@ impl Exit {
         "triple-fault",
         "invalid",
         "unknown",
+        "hypercall",
     ];
 
     /// Row of the exit counters.
@@ -149,6 +152,7 @@ impl Exit {
             Self::TripleFault => 18,
             Self::Invalid => 19,
             Self::Unknown(_) => 20,
+            Self::Hypercall => 21,
         }
     }
 }

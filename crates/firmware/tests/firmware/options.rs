@@ -1,4 +1,4 @@
-use firmware::options::{OPTIONS, Problem, parse};
+use firmware::options::{BootFrom, CommandLine, OPTIONS, Problem, boot_at_least, next_disk, parse};
 use handover::{Options, Uart};
 use proptest::prelude::*;
 
@@ -8,19 +8,22 @@ const NONE: Uart = Uart { port: 0, baud: 0 };
 
 #[test]
 fn what_is_not_given_has_a_default() {
-    let default = Options { link: COM1, log: NONE, wait: false };
-    for line in ["", "  ", "/boot/ramooflax.elf", "(hd0,1)/ramooflax"] {
+    let vmm = Options { link: COM1, log: NONE, wait: false };
+    let default = CommandLine { vmm, boot: BootFrom::Int19 };
+    for line in ["", "  ", "/boot/ramooflax.elf", "(hd0,1)/ramooflax", "tftp://10.0.2.2/ramooflax"]
+    {
         assert_eq!(parse(line.as_bytes()), Ok(default), "{line}");
     }
 }
 
 #[test]
 fn all_options() {
-    let line = b"/ramooflax wait\tlink=uart:0x3e8,9600 log=uart:760 ";
+    let line = b"/ramooflax wait\tlink=uart:0x3e8,9600 log=uart:760 boot=disk:0x81 ";
     let link = Uart { port: 0x3e8, baud: 9600 };
-    assert_eq!(parse(line), Ok(Options { link, log: COM2, wait: true }));
+    let vmm = Options { link, log: COM2, wait: true };
+    assert_eq!(parse(line), Ok(CommandLine { vmm, boot: BootFrom::Disk(0x81) }));
     // The default link does not stand in the way of a link named later.
-    let swapped = parse(b"log=uart:0x3f8 link=uart:0x2f8");
+    let swapped = parse(b"log=uart:0x3f8 link=uart:0x2f8").map(|line| line.vmm);
     assert_eq!(swapped, Ok(Options { link: COM2, log: COM1, wait: false }));
 }
 
@@ -46,6 +49,15 @@ fn mistakes_are_named() {
         ("log=uart:0x2f8,14000", "log=uart:0x2f8,14000", Problem::Baud),
         ("log=uart:0x2f8,230400", "log=uart:0x2f8,230400", Problem::Baud),
         ("log=uart:0x2f8,9600,8n1", "log=uart:0x2f8,9600,8n1", Problem::Baud),
+        ("boot=", "boot=", Problem::Boot),
+        ("boot=disk", "boot=disk", Problem::Boot),
+        ("boot=disk:", "boot=disk:", Problem::Boot),
+        ("boot=disk:0x7f", "boot=disk:0x7f", Problem::Boot),
+        ("boot=disk:256", "boot=disk:256", Problem::Boot),
+        ("boot=disk:0x+81", "boot=disk:0x+81", Problem::Boot),
+        ("boot=NEXT", "boot=NEXT", Problem::Boot),
+        ("boot=next boot=next", "boot=next", Problem::Twice),
+        ("wait tftp://late/path", "tftp://late/path", Problem::Unknown),
         ("wait wait", "wait", Problem::Twice),
         ("log=uart:0x3f8", "log=uart:0x3f8", Problem::SamePort),
         ("log=uart:0x2ff link=uart:0x2f8", "log=uart:0x2ff", Problem::SamePort),
@@ -64,6 +76,40 @@ fn an_unknown_option_is_answered_with_all_known_ones() {
     assert!(OPTIONS.iter().all(|(name, _)| text.contains(name)), "{text}");
 }
 
+#[test]
+fn what_a_refused_line_says_of_the_boot_is_kept() {
+    for (line, boot) in [
+        ("nonsense", BootFrom::Int19),
+        ("nonsense boot=next", BootFrom::Next),
+        ("boot=disk:129 link=com1", BootFrom::Disk(0x81)),
+        ("boot=second boot=next", BootFrom::Next),
+        ("boot=second", BootFrom::Int19),
+    ] {
+        assert!(parse(line.as_bytes()).is_err());
+        assert_eq!(boot_at_least(line.as_bytes()), boot, "{line}");
+    }
+}
+
+#[test]
+fn the_next_disk_is_the_first_that_is_not_ours() {
+    let pairs =
+        [(None, 0x80), (Some(0x80), 0x81), (Some(0x81), 0x80), (Some(0xe0), 0x80), (Some(0), 0x80)];
+    for (drive, next) in pairs {
+        assert_eq!(next_disk(drive), next);
+    }
+}
+
+/// The book has the same text, for the same options.
+#[test]
+fn the_book_has_the_list() {
+    let book = include_str!("../../../../docs/src/options.md");
+    let rows = book.lines().filter(|line| line.starts_with("| `"));
+    let list = OPTIONS
+        .iter()
+        .map(|(name, meaning)| format!("| `{}` | {meaning} |", name.replace('|', "\\|")));
+    assert!(rows.eq(list), "docs/src/options.md differs from firmware::options::OPTIONS");
+}
+
 fn divisor() -> impl Strategy<Value = u32> {
     prop::sample::select((1..=57_600).filter(|n| 115_200 % n == 0).collect::<Vec<u32>>())
 }
@@ -74,7 +120,7 @@ proptest! {
         let baud = 115_200 / divisor;
         let text = if hex { format!("{port:#x}") } else { port.to_string() };
         let line = format!("link=uart:{text},{baud}");
-        prop_assert_eq!(parse(line.as_bytes()).unwrap().link, Uart { port, baud });
+        prop_assert_eq!(parse(line.as_bytes()).unwrap().vmm.link, Uart { port, baud });
     }
 
     #[test]
@@ -83,8 +129,8 @@ proptest! {
     }
 
     #[test]
-    fn any_words_are_survived(line in "((link|log)=uart:(0x)?[0-9a-g]{0,9}(,[0-9+]{0,11})? ?|wait ?){0,4}") {
-        if let Ok(options) = parse(line.as_bytes()) {
+    fn any_words_are_survived(line in "((link|log)=uart:(0x)?[0-9a-g]{0,9}(,[0-9+]{0,11})? ?|wait ?|boot=(int19|next|disk:(0x)?[0-9a-f]{0,4}) ?){0,4}") {
+        if let Ok(CommandLine { vmm: options, .. }) = parse(line.as_bytes()) {
             let apart = options.link.port.abs_diff(options.log.port) >= 8;
             prop_assert!(apart || options.log == NONE);
         }
