@@ -17,6 +17,7 @@ mod menu;
 mod paths;
 mod run;
 mod scene;
+mod sector;
 mod session;
 mod sh;
 mod test;

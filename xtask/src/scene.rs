@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
 use testing::{Config, Machine, Usb};
 
@@ -13,6 +13,7 @@ use crate::{
     disk::{self, Contents},
     image, initramfs,
     menu::{self, Multiboot},
+    sector::{self, End},
 };
 
 /// The port and speed of the link, as the VMM's command line takes them.
@@ -27,6 +28,8 @@ pub(crate) enum Guest {
     Test(String, String),
     /// A disk of the person's, unchanged by what runs.
     Disk(PathBuf),
+    /// The disk that boots by itself, and how it ends; on the bare machine only.
+    Sector(End),
 }
 
 impl Guest {
@@ -116,6 +119,11 @@ impl Scene {
                 second = Some(file.clone());
                 "drivemap -s hd0 hd1\nset root=(hd1)\nchainloader +1".to_owned()
             }
+            Guest::Sector(end) => {
+                ensure!(self.vmm.is_none(), "it boots by itself: put in a stick");
+                let config = Config::amd(sector::disk(dir.path(), *end)?);
+                return Ok(Prepared { config, vmm: None, dir });
+            }
         };
         let vmm = match &self.vmm {
             Some(_) => Some(build::vmm()?),
@@ -149,10 +157,28 @@ impl Prepared {
     /// # Errors
     /// When it cannot be made.
     pub(crate) fn insert_stick(&mut self, usb: Usb, more: &str) -> Result<()> {
+        self.config.stick = Some((self.stick_image(more)?, usb));
+        Ok(())
+    }
+
+    /// The image of such a stick.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn stick_image(&self, more: &str) -> Result<PathBuf> {
         let file = self.dir.path().join("stick.img");
         image::write(&file, &format!("{LINK} {more}"))?;
-        self.config.stick = Some((file, usb));
-        Ok(())
+        Ok(file)
+    }
+
+    /// A file of `bytes` that goes when the machine goes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let file = self.dir.path().join(name);
+        build::write(&file, bytes)?;
+        Ok(file)
     }
 
     /// Starts the machine; the disk goes when it goes.

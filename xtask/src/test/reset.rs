@@ -4,18 +4,57 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use testing::Usb;
+
 use super::Test;
-use crate::scene::{Guest, Scene};
+use crate::{
+    scene::{Guest, Scene},
+    sector::End,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// Where the hole is with 512 MiB.
+const HOLE: u32 = 0x1fe0_0000;
 const PANIC: &str = "Kernel panic - not syncing";
 
 pub(super) fn tests() -> Vec<Test> {
     // The ways Linux resets a PC: a triple fault, the keyboard controller, the ACPI reset register,
     // the chipset's port CF9h.
-    [("triple-fault", "t"), ("keyboard", "k"), ("acpi", "a"), ("pci", "p")]
-        .map(|(name, how)| Test::new(&format!("reset.{name}"), 300, move || reset(how)))
-        .into()
+    let linux = [("triple-fault", "t"), ("keyboard", "k"), ("acpi", "a"), ("pci", "p")]
+        .map(|(name, how)| Test::new(&format!("reset.{name}"), 300, move || reset(how)));
+    let ends = [
+        ("triple-fault", End::TripleFault),
+        ("keyboard", End::Keyboard),
+        ("pci", End::Cf9),
+        ("port-92", End::Port92),
+        ("jump", End::Jump),
+        ("hole", End::To(HOLE)),
+    ];
+    let stick = ends
+        .map(|(name, end)| Test::new(&format!("reset.stick-{name}"), 120, move || with_stick(end)));
+    linux.into_iter().chain(stick).collect()
+}
+
+/// A system on the machine's own disk resets the machine: it boots again, and the VMM is there
+/// again, from the stick that was left in.
+fn with_stick(end: End) -> Result<()> {
+    let mut prepared = Scene::bare(Guest::Sector(end)).prepare()?;
+    prepared.insert_stick(Usb::Xhci, "")?;
+    let mut machine = prepared.start()?;
+    machine
+        .wait_console_for("a third boot", LIMIT, |all| all.matches("SECTOR dl=80").count() > 2)?;
+    let console = machine.console();
+    let under = console.matches("PROBE protected answered").count();
+    ensure!(under > 1, "without the VMM after a reset:\n{console}");
+    let log = machine.log();
+    let starts = log.matches("guest starts at").count();
+    ensure!(starts > 2, "the VMM did not start again{}", machine.tails());
+    ensure!(log.contains(&format!("hole {HOLE:#x}")), "the hole is elsewhere:\n{log}");
+    let noted = log.contains("triple fault: machine reset");
+    let expected = matches!(end, End::TripleFault | End::To(_));
+    // How the firmware resets the machine when its first instruction is executed again is its own affair.
+    ensure!(noted == expected || end == End::Jump, "not as asked for{}", machine.tails());
+    Ok(())
 }
 
 /// A kernel without an init panics and, told so, resets the machine `how`: it boots again, VMM

@@ -1,14 +1,24 @@
 //! The USB stick that stays in: it starts the VMM, and then the machine's own disk with no key pressed.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
-use testing::{Config, Usb};
+use testing::{Config, Machine, Usb};
 
 use super::Test;
-use crate::scene::{Guest, Scene};
+use crate::{
+    disk::{self, Contents},
+    scene::{Guest, Prepared, Scene},
+    sector::End,
+};
 
 const LIMIT: Duration = Duration::from_secs(150);
+const SHORT: Duration = Duration::from_secs(60);
+/// What the VMM logs when the loader asks for it.
+const NOTICED: &str = "the boot loader was started again";
 
 pub(super) fn tests() -> Vec<Test> {
     let debian = |name: &str, usb, more: &'static str, adjust: fn(&mut Config)| {
@@ -16,9 +26,115 @@ pub(super) fn tests() -> Vec<Test> {
     };
     vec![
         debian("debian", Usb::Xhci, "", |_| {}),
-        debian("debian-ehci-sata", Usb::Ehci, "", |config| config.sata = true),
-        debian("debian-next", Usb::Xhci, "boot=next", |_| {}),
+        debian("debian-ehci-sata", Usb::Ehci, "", |config| config.sata = true).long(),
+        debian("debian-next", Usb::Xhci, "boot=next", |_| {}).long(),
+        Test::new("stick.disks", 120, disks),
+        Test::new("stick.third-disk", 120, third_disk),
+        Test::new("stick.second-choice", 120, second_choice),
+        Test::new("stick.alone", 120, || stuck(None, "Ramooflax: disk 81 cannot be read.")),
+        Test::new("stick.no-loader", 120, || {
+            stuck(Some(&[0; 512 * 64]), "Ramooflax: disk 81 has no boot sector.")
+        }),
     ]
+}
+
+fn sector(end: End) -> Result<Prepared> {
+    Scene::bare(Guest::Sector(end)).prepare()
+}
+
+/// Waits for the words of the disk that boots by itself.
+fn booted(machine: &mut Machine) -> Result<Vec<String>> {
+    let console = machine.wait_console("END\n", SHORT)?;
+    let lines = console.lines().map(str::to_owned).collect();
+    ensure!(console.matches("SECTOR").count() == 1, "booted more than once:\n{console}");
+    Ok(lines)
+}
+
+/// The machine's own disk is disk 80h in all that int 13h says, as if the disks were the other way round;
+/// and the loader's probe is answered in real and protected mode, but not with paging and not after.
+fn disks() -> Result<()> {
+    let stick_first = |swapped: bool| -> Result<Vec<String>> {
+        let mut prepared = sector(End::Halt)?;
+        let stick = (prepared.stick_image("")?, true);
+        prepared.config.disks.insert(usize::from(swapped), stick);
+        booted(&mut prepared.start()?)
+    };
+    let (under, bare) = (stick_first(false)?, stick_first(true)?);
+    let said = |lines: &[String], of: &str| -> Vec<String> {
+        lines.iter().filter(|line| line.starts_with(of)).cloned().collect()
+    };
+    let [under_calls, bare_calls] = [&under, &bare].map(|lines| said(lines, "INT13"));
+    ensure!(bare_calls.len() == 42, "int 13h was not asked: {bare:?}");
+    ensure!(under_calls == bare_calls, "int 13h: {under_calls:#?}\nnot: {bare_calls:#?}");
+    ensure!(under[0] == "SECTOR dl=80 ax=aa55 cs=0000 pnp=1 kib=0278", "{}", under[0]);
+    let ud =
+        ["real", "protected", "paging", "after", "real"].map(|mode| format!("PROBE {mode} ud"));
+    ensure!(said(&bare, "PROBE") == ud, "on the bare machine: {bare:?}");
+    let open = ["PROBE real answered", "PROBE protected answered"].map(str::to_owned);
+    let probes = said(&under, "PROBE");
+    ensure!(probes[..2] == open && probes[2..] == ud[2..], "under the VMM: {probes:?}");
+    Ok(())
+}
+
+/// A disk that is neither the first nor the second.
+fn third_disk() -> Result<()> {
+    let mut prepared = sector(End::Halt)?;
+    let blank = prepared.file("blank.img", &[0; 512 * 64])?;
+    prepared.config.disks.insert(0, (blank, true));
+    prepared.insert_stick(Usb::Xhci, "boot=disk:0x82")?;
+    let mut machine = prepared.start()?;
+    let lines = booted(&mut machine)?;
+    ensure!(lines[0].starts_with("SECTOR dl=80"), "{}", lines[0]);
+    let other = "INT13 82 42 f=0200 0001 0001 7b82 00000000".to_owned();
+    ensure!(lines.contains(&other), "disk 82h is not the stick: {lines:#?}");
+    // Its own two questions.
+    let asked = machine.log().matches(NOTICED).count();
+    ensure!(asked == 2, "it was not started at once:\n{}", machine.log());
+    Ok(())
+}
+
+/// The firmware starts the machine's own disk, which starts the stick: that is disk 81h, and the next disk
+/// is 80h.
+fn second_choice() -> Result<()> {
+    let mut prepared = sector(End::Halt)?;
+    let own = prepared.file("own.img", &[])?;
+    // Two times to the stick; the third time the machine's own system would start.
+    let menu = "serial --port=0x2f8 --speed=115200\nterminal_output serial\nload_env\n\
+        if [ \"$pass\" = 3 ]; then\necho THIRD $root\nhalt\nfi\n\
+        if [ \"$pass\" = 2 ]; then\nset pass=3\nelse\nset pass=2\nfi\nsave_env pass\n\
+        set root=(hd1)\nchainloader +1\nboot\n";
+    disk::build(&own, &Contents { menu: menu.to_owned(), files: Vec::new() })?;
+    let stick = prepared.stick_image("")?;
+    prepared.config.disks = vec![(own, false), (stick, true)];
+    let mut machine = prepared.start()?;
+    machine.wait_console("THIRD hd0,msdos1", SHORT)?;
+    ensure!(machine.log().contains(NOTICED), "not by the loader:\n{}", machine.log());
+    Ok(())
+}
+
+/// Where there is no next disk it is said on the screen, and the firmware goes on.
+fn stuck(second: Option<&[u8]>, expected: &str) -> Result<()> {
+    let mut prepared = sector(End::Halt)?;
+    let second = second.map(|bytes| prepared.file("blank.img", bytes)).transpose()?;
+    prepared.config.disks = second.into_iter().map(|file| (file, true)).collect();
+    prepared.insert_stick(Usb::Xhci, "")?;
+    let machine = prepared.start()?;
+    screen(&machine, expected)?;
+    ensure!(machine.log().contains(NOTICED), "not under the VMM:\n{}", machine.log());
+    screen(&machine, "No bootable device").map(drop)
+}
+
+/// Waits for `text` on the screen, of which the lines are one.
+pub(super) fn screen(machine: &Machine, text: &str) -> Result<String> {
+    let deadline = Instant::now() + SHORT;
+    loop {
+        let screen = machine.screen()?.replace('\n', "");
+        if screen.contains(text) {
+            return Ok(screen);
+        }
+        ensure!(Instant::now() < deadline, "no {text:?} on:\n{}", machine.screen()?);
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Debian on the machine's own disk reaches its userland under the VMM.
@@ -31,7 +147,7 @@ fn debian(usb: Usb, more: &str, adjust: fn(&mut Config)) -> Result<()> {
     machine.wait_console("USERLAND", LIMIT)?;
     let log = machine.log();
     ensure!(log.matches("guest starts at").count() == 1, "not once under the VMM:\n{log}");
-    let noticed = log.contains("the boot loader was started again");
+    let noticed = log.contains(NOTICED);
     ensure!(noticed == more.is_empty(), "not as asked for:\n{log}");
     machine.wait_exit(Duration::from_secs(60)).map(drop)
 }

@@ -1,0 +1,62 @@
+//! The disk that boots by itself: `guests/sector`, assembled.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{paths, sh};
+
+/// How it ends, in the order of its table `ends`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It halts.
+    Halt,
+    /// A triple fault.
+    TripleFault,
+    /// The keyboard controller's pulse.
+    Keyboard,
+    /// The chipset's port CF9h.
+    Cf9,
+    /// The fast reset of port 92h.
+    Port92,
+    /// A jump to the first instruction after a reset.
+    Jump,
+    /// A jump to this address in protected mode, without an interrupt table.
+    To(u32),
+}
+
+/// Bytes of the disk; what is behind the program is 0.
+const LEN: usize = 1 << 20;
+const MODE: usize = 0x1a0;
+const TARGET: usize = 0x1a4;
+
+/// Makes the disk in `dir`.
+///
+/// # Errors
+/// When it does not assemble.
+pub(crate) fn disk(dir: &Path, end: End) -> Result<PathBuf> {
+    let (object, image) = (dir.join("sector.o"), dir.join("sector.img"));
+    let source = paths::root().join("guests/sector/sector.S");
+    sh::output(Command::new("as").args(["--32", "-o"]).arg(&object).arg(source))?;
+    let ld = ["-m", "elf_i386", "-Ttext=0x7c00", "--oformat=binary", "-o"];
+    sh::output(Command::new("ld").args(ld).arg(&image).arg(&object))?;
+    let mut bytes = fs::read(&image).with_context(|| format!("{}", image.display()))?;
+    bytes.resize(LEN, 0);
+    let (mode, target) = match end {
+        End::Halt => (0, 0),
+        End::TripleFault => (1, 0),
+        End::Keyboard => (2, 0),
+        End::Cf9 => (3, 0),
+        End::Port92 => (4, 0),
+        End::Jump => (5, 0),
+        End::To(address) => (6, address),
+    };
+    bytes[MODE] = mode;
+    bytes[TARGET..TARGET + 4].copy_from_slice(&target.to_le_bytes());
+    fs::write(&image, bytes).with_context(|| format!("{}", image.display()))?;
+    Ok(image)
+}
