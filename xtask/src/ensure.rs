@@ -10,6 +10,7 @@ use crate::{paths, sh};
 const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/share/seabios/bios-256k.bin", "seabios"),
+    ("/usr/lib/ipxe/qemu/pxe-e1000.rom", "ipxe-qemu"),
     ("/usr/bin/gdb", "gdb"),
     ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
     ("/usr/bin/grub-mkimage", "grub-common"),

@@ -94,7 +94,7 @@ fn readable(file: &Path) -> Result<()> {
 }
 
 /// GRUB's script. What follows `boot` runs when it could not load the files.
-fn menu(options: &str) -> String {
+pub(crate) fn menu(options: &str) -> String {
     format!(
         "set pager=0\n\
          multiboot2 /boot/ramooflax {options}\n\

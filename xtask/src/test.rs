@@ -11,6 +11,7 @@ mod gdb;
 mod guests;
 mod host;
 mod image;
+mod network;
 mod once;
 mod refusal;
 mod reset;
@@ -80,6 +81,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(debian::tests());
     tests.extend(reset::tests());
     tests.extend(stick::tests());
+    tests.extend(network::tests());
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(fault::tests());

@@ -227,13 +227,33 @@ fail32:
     subl %esi, %ecx
     rep movsb
     popl %edi
-    movl $0x8000, %edx
-    movl saved_info, %eax
+    movl saved_info, %eax           /* the drive that this was started from, into CL */
+    xorl %ecx, %ecx
     cmpl $0x2BADB002, saved_magic
-    jne 6f
-    testb $2, (%eax)                /* boot_device is there; its highest byte is the drive */
-    jz 6f
-    cmpb $0x80, 15(%eax)
+    je 4f
+    movl (%eax), %edx               /* multiboot 2: a list of tags, type and size first */
+    addl %eax, %edx
+    addl $8, %eax
+1:  leal 12(%eax), %esi
+    cmpl %edx, %esi
+    ja 5f
+    cmpl $5, (%eax)
+    je 3f
+    movl 4(%eax), %esi
+    cmpl $8, %esi
+    jb 5f
+    addl $7, %esi
+    andl $~7, %esi
+    addl %esi, %eax
+    jnc 1b
+    jmp 5f
+3:  movb 8(%eax), %cl
+    jmp 5f
+4:  testb $2, (%eax)                /* multiboot 1: the highest byte of boot_device */
+    jz 5f
+    movb 15(%eax), %cl
+5:  movl $0x8000, %edx              /* DH: the next disk */
+    cmpb $0x80, %cl
     jne 6f
     movl $0x8100, %edx
 6:  movl ${PAUSE}, %ecx

@@ -1,56 +1,224 @@
-//! A machine that cannot run the VMM is told so, in one clear line.
+//! A machine that cannot run the VMM is told so in one clear line, on the screen and on the serial port, and
+//! then boots without it.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
-use testing::Config;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use testing::{Config, Gdb, Machine};
 
-use super::Test;
-use crate::scene::{Guest, Scene};
+use super::{Test, stick};
+use crate::{
+    build::{self, Vmm},
+    disk::{self, Contents},
+    image,
+    scene::{Guest, Prepared, Scene},
+    sector::End,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// The log, and what the machine boots when it is said at once.
+const OPTIONS: &str = "log=uart:0x3e8 boot=next";
+/// What the loader says in the end if the machine boots.
+const GOES_ON: &str = "not started. In 10 seconds or at a key, without it:";
 
 pub(super) fn tests() -> Vec<Test> {
-    let test = |name: &str, option: &'static str, expected, adjust: fn(&mut Config)| {
-        Test::new(&format!("refusal.{name}"), 180, move || {
-            refuses(&Scene::under(Guest::named("uart", "")).option(option), expected, adjust)
+    let cpu = |name: &str, cpu: &'static str, expected| {
+        Test::new(&format!("refusal.{name}"), 120, move || {
+            refuses(OPTIONS, expected, 1, |_| Ok(()), |config| config.cpu = cpu.into())
         })
     };
-    let mut moduleless = Scene::under(Guest::named("uart", ""));
-    if let Some(vmm) = &mut moduleless.vmm {
-        vmm.module = false;
-    }
+    let options = |name: &str, options: &'static str, expected, times| {
+        Test::new(&format!("refusal.{name}"), 120, move || {
+            refuses(options, expected, times, |_| Ok(()), |_| {})
+        })
+    };
+    let module = |name: &str, expected, change: fn(&mut Contents) -> Result<()>| {
+        Test::new(&format!("refusal.{name}"), 120, move || {
+            refuses(OPTIONS, expected, 1, change, |_| {})
+        })
+    };
     vec![
-        test("no-svm", "", "this CPU has no SVM", |config| config.cpu = "EPYC,-svm".into()),
-        test("no-npt", "", "SVM but no nested paging", |config| {
-            config.cpu = "EPYC,+svm,-npt".into();
+        cpu("no-svm", "EPYC,-svm", "this CPU has no SVM"),
+        cpu("no-npt", "EPYC,+svm,-npt", "SVM but no nested paging"),
+        cpu("no-nx", "EPYC,+svm,+npt,-nx", "this CPU offers no no-execute pages"),
+        Test::new("refusal.locked", 120, locked),
+        Test::new("refusal.no-long-mode", 120, no_long_mode),
+        options("option", "nonsense boot=next", "option `nonsense`: unknown", 1),
+        // Nothing sensible is said of what to boot: what the firmware boots is the loader once more.
+        options("boot-option", "boot=second", "option `boot=second`: expected boot=int19", 2),
+        Test::new("refusal.memory", 120, || {
+            refuses(OPTIONS, "no room for the VMM", 1, |_| Ok(()), |config| config.memory = 4)
         }),
-        test("option", "nonsense", "option `nonsense`: unknown", |_| {}),
-        test("memory", "", "no room for the VMM", |config| config.memory = 4),
-        Test::new("refusal.module", 180, move || {
-            refuses(&moduleless, "no boot module was loaded", |_| {})
+        module("module", "no boot module was loaded", |contents| {
+            contents.menu = contents.menu.replace("module2 /boot/resident\n", "");
+            Ok(())
         }),
+        module("module-cut", "the boot module cannot be loaded", |contents| {
+            change_module(contents, |bytes| bytes.truncate(bytes.len() / 2))
+        }),
+        module("module-other", "it is no static PIE for x86-64", |contents| {
+            contents.files[1].0 = contents.files[0].0.clone();
+            Ok(())
+        }),
+        Test::new("refusal.no-disk", 120, no_disk),
+        Test::new("refusal.pause", 120, pause),
     ]
 }
 
-/// The loader says `expected` and what to do, and no guest runs.
-fn refuses(scene: &Scene, expected: &str, adjust: fn(&mut Config)) -> Result<()> {
-    let mut prepared = scene.prepare()?;
+/// Changes the bytes of the second file, the resident image.
+fn change_module(contents: &mut Contents, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    let mut bytes = fs::read(&contents.files[1].0)?;
+    change(&mut bytes);
+    // In the directory of this test, which goes with it.
+    let file = tempfile::NamedTempFile::new()?.into_temp_path().keep()?;
+    fs::write(&file, bytes)?;
+    contents.files[1].0 = file;
+    Ok(())
+}
+
+/// A machine whose first disk starts Ramooflax as a stick does and whose second boots by itself.
+fn prepare(options: &str, change: impl FnOnce(&mut Contents) -> Result<()>) -> Result<Prepared> {
+    let mut prepared = Scene::bare(Guest::Sector(End::Halt)).prepare()?;
+    let Vmm { loader, stripped, .. } = build::vmm()?;
+    let files = vec![(loader, "ramooflax".to_owned()), (stripped, "resident".to_owned())];
+    let mut contents = Contents { menu: image::menu(options), files };
+    change(&mut contents)?;
+    let first = prepared.file("first.img", &[])?;
+    disk::build(&first, &contents)?;
+    prepared.config.disks.insert(0, (first, true));
+    Ok(prepared)
+}
+
+/// The loader says `expected` `times` times, and then the machine's own disk boots.
+fn refuses(
+    options: &str,
+    expected: &str,
+    times: usize,
+    change: impl FnOnce(&mut Contents) -> Result<()>,
+    adjust: impl FnOnce(&mut Config),
+) -> Result<()> {
+    let mut prepared = prepare(options, change)?;
     adjust(&mut prepared.config);
-    let machine = prepared.start()?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let said = loop {
-        if let Some(said) = machine.refusal() {
-            break said;
+    let mut machine = prepared.start()?;
+    for time in 1..=times {
+        let said = said(&machine, GOES_ON, time)?;
+        ensure!(said.contains(expected), "not {expected:?}, but:\n{said}");
+        ensure!(said.contains("xpected"), "it does not say what was expected:\n{said}");
+        // At the top of the screen, which begins anew each time.
+        stick::screen(&machine, expected)?;
+        press(&machine)?;
+    }
+    native(&mut machine)
+}
+
+/// What was said on the serial port, once it ends with the `time`th `end`.
+fn said(machine: &Machine, end: &str, time: usize) -> Result<String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        for text in [machine.log(), machine.sent()] {
+            if text.matches(end).count() >= time {
+                return Ok(text);
+            }
         }
-        if Instant::now() > deadline {
-            bail!("no refusal within 60 s{}", machine.tails());
-        }
+        ensure!(Instant::now() < deadline, "no {end:?} on a serial port{}", machine.tails());
         thread::sleep(Duration::from_millis(50));
-    };
-    ensure!(said.contains(expected), "not {expected:?}, but: {said}");
-    ensure!(said.contains("xpected"), "it does not say what was expected: {said}");
-    ensure!(!machine.console().contains("VERDICT"), "a guest runs{}", machine.tails());
+    }
+}
+
+/// Presses a key until something happens on the other side: that is for the caller to see.
+fn press(machine: &Machine) -> Result<()> {
+    let key = json!({ "keys": [{ "type": "qcode", "data": "spc" }] });
+    machine.qmp()?.execute("send-key", key).map(drop)
+}
+
+/// The machine's own disk boots, as disk 80h, without the VMM.
+fn native(machine: &mut Machine) -> Result<()> {
+    let console = machine.wait_console("END\n", LIMIT)?;
+    ensure!(console.contains("SECTOR dl=80"), "not as disk 80h:\n{console}");
+    ensure!(console.contains("PROBE real ud"), "under the VMM:\n{console}");
+    // What a boot manager takes.
+    ensure!(console.contains("kib=027e"), "not one KiB less:\n{console}");
+    Ok(())
+}
+
+/// SVM switched off by the firmware. The emulator has no such firmware: a debugger changes what the loader reads
+/// from VM_CR.
+fn locked() -> Result<()> {
+    const SVMDIS: u64 = 1 << 4;
+    // mov ecx, VM_CR; rdmsr
+    const READ: [u8; 7] = [0xb9, 0x14, 0x01, 0x01, 0xc0, 0x0f, 0x32];
+    const LOADED_AT: usize = 0x20_0000;
+    let loader = fs::read(build::vmm()?.loader)?;
+    let find = |bytes: &[u8]| loader.windows(bytes.len()).position(|part| part == bytes);
+    let read = find(&READ).context("the loader reads no VM_CR")?;
+    // The header says where it is loaded and where itself lies.
+    let header = find(&0x1bad_b002_u32.to_le_bytes()).context("no multiboot header")?;
+    let address = u32::from_le_bytes(loader[header + 12..header + 16].try_into()?) as usize;
+    ensure!(address >= LOADED_AT, "the header lies at {address:#x}");
+    let after = address + read - header + READ.len();
+
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.qemu_gdb = true;
+    prepared.config.paused = true;
+    let mut machine = prepared.start()?;
+    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    gdb.command(&format!("hbreak *{after:#x}"))?;
+    gdb.command("continue")?;
+    ensure!(gdb.value("$rip")? == after as u64, "VM_CR was not read");
+    gdb.command(&format!("set var $rax = $rax | {SVMDIS}"))?;
+    gdb.command("delete")?;
+    gdb.command("detach")?;
+    let said = said(&machine, GOES_ON, 1)?;
+    ensure!(said.contains("SVM is switched off by the firmware"), "but: {said}");
+    stick::screen(&machine, "SVM is switched off by the firmware")?;
+    press(&machine)?;
+    native(&mut machine)
+}
+
+/// A 32-bit CPU: said before there is anything but 32-bit code, which boots what the firmware boots, and then
+/// the next disk.
+fn no_long_mode() -> Result<()> {
+    const EXPECTED: &str = "it has no 64-bit long mode. Expected: a 64-bit AMD CPU";
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.cpu = "qemu32".into();
+    let mut machine = prepared.start()?;
+    for time in 1..=2 {
+        let said = said(&machine, "The firmware boots on in 10 seconds or at a key.", time)?;
+        ensure!(said.contains(EXPECTED), "but:\n{said}");
+        stick::screen(&machine, EXPECTED)?;
+        press(&machine)?;
+    }
+    native(&mut machine)
+}
+
+/// Nothing else to boot: that is said too, and the firmware goes on.
+fn no_disk() -> Result<()> {
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.disks.truncate(1);
+    prepared.config.cpu = "EPYC,-svm".into();
+    let machine = prepared.start()?;
+    said(&machine, GOES_ON, 1)?;
+    press(&machine)?;
+    let said = said(&machine, "The firmware goes on.", 1)?;
+    ensure!(said.contains("Ramooflax: disk 81 cannot be read."), "but: {said}");
+    stick::screen(&machine, "disk 81 cannot be read.")?;
+    press(&machine)?;
+    stick::screen(&machine, "No bootable device")
+}
+
+/// With nobody at the keyboard.
+fn pause() -> Result<()> {
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.cpu = "EPYC,-svm".into();
+    let mut machine = prepared.start()?;
+    said(&machine, GOES_ON, 1)?;
+    let since = Instant::now();
+    native(&mut machine)?;
+    let waited = since.elapsed();
+    ensure!(waited > Duration::from_secs(5), "the message stood for {waited:?} only");
     Ok(())
 }
