@@ -48,7 +48,7 @@ fn rare(code: u64, info1: u64, info2: u64) -> Exit {
         exit::MWAIT | exit::MWAIT_ARMED => Exit::Mwait,
         exit::VMMCALL => Exit::Hypercall,
         exit::INVLPGA | exit::VMRUN..=exit::SKINIT => Exit::Virtualisation,
-        exit::INVALID => Exit::Invalid,
+        exit::INVALID | exit::INVALID_32 => Exit::Invalid,
         _ => Exit::Unknown(code),
     }
 }
@@ -124,6 +124,7 @@ mod tests {
         }
         assert_eq!(decode(0xffff, 0, 0), Exit::Unknown(0xffff));
         assert_eq!(decode(u64::MAX, 0, 0), Exit::Invalid);
+        assert_eq!(decode(u64::from(u32::MAX), 0, 0), Exit::Invalid);
         assert_eq!(decode(0x7c, 1, 0), Exit::Wrmsr);
         assert_eq!(decode(0x35, 3, 0), Exit::MovDr { register: 5, write: true, gpr: Some(3) });
     }

@@ -55,7 +55,10 @@ impl Vcpu for Svm {
         unsafe {
             switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
         }
-        let control = &mut self.vmcb_mut().control;
+        let Vmcb { control, save } = self.vmcb_mut();
+        if tcg::unlawful(save) {
+            tcg::repair(save);
+        }
         control.event_inj = 0;
         if control.exit_int_info & vmcb_event::VALID != 0 {
             self.after_delivery();

@@ -4,8 +4,12 @@
 //! injected by V_IRQ (APM 2, 15.21.4) is noted nowhere. So under TCG, and only there, an interrupt goes
 //! that way; one that a further physical interrupt kept from being delivered goes by EVENTINJ
 //! the next time, for otherwise it never would.
+//!
+//! SYSENTER in long mode, which #UDs on an AMD CPU (APM 3, SYSENTER), enters there, with a code segment that
+//! is both 64-bit and 32-bit (`helper_sysenter`; seen on 7.2). No CPU has such a one, and VMRUN refuses it.
 use core::arch::x86_64::__cpuid;
-use x86defs::vmcb::{Control, event, int_ctl};
+use x86defs::vmcb::{Control, Save, event, int_ctl, seg};
+use x86defs::{cr, segment};
 
 /// Whether this is TCG, by its hypervisor leaf.
 pub(crate) fn present() -> bool {
@@ -41,6 +45,22 @@ pub(crate) fn after(control: &mut Control) -> bool {
     left
 }
 
+/// Whether the code segment is 64-bit and 32-bit. What VMRUN does with such a state cannot be mended
+/// afterwards: TCG spoils RIP and RFLAGS when it refuses it.
+#[inline(always)]
+pub(crate) fn unlawful(save: &Save) -> bool {
+    const BOTH: u16 = segment::ATTR_L | segment::ATTR_DB;
+    save.segments[seg::CS].attributes & BOTH == BOTH
+}
+
+/// Makes an [`unlawful`] code segment 64-bit alone. Outside of long mode there is nothing wrong with it.
+#[cold]
+pub(crate) fn repair(save: &mut Save) {
+    if save.efer & cr::EFER_LMA != 0 {
+        save.segments[seg::CS].attributes &= !segment::ATTR_DB;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +68,26 @@ mod tests {
     fn control() -> Control {
         // SAFETY: integers and bytes.
         unsafe { core::mem::zeroed() }
+    }
+
+    #[test]
+    fn a_code_segment_is_64_bit_or_32_bit() {
+        // SAFETY: integers and bytes.
+        let mut save: Save = unsafe { core::mem::zeroed() };
+        save.efer = cr::EFER_LMA;
+        for (found, repaired) in [(0xe9b, 0xa9b), (0xa9b, 0xa9b), (0xc9b, 0xc9b)] {
+            save.segments[seg::CS].attributes = found;
+            assert_eq!(unlawful(&save), found != repaired);
+            if unlawful(&save) {
+                repair(&mut save);
+            }
+            assert_eq!(save.segments[seg::CS].attributes, repaired);
+        }
+        // Outside of long mode the bit means nothing.
+        save.efer = 0;
+        save.segments[seg::CS].attributes = 0xe9b;
+        repair(&mut save);
+        assert_eq!(save.segments[seg::CS].attributes, 0xe9b);
     }
 
     #[test]

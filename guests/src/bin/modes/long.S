@@ -4,6 +4,7 @@
 .globl user64_int, user64_int_after, user64_cli, user64_syscall, user64_syscall_after, user64_pf
 .globl user64_syscall_back, syscall64_entry, syscall64_count, syscall32_entry
 .globl user32_int, user32_int_after, user32_syscall, user32_syscall_back
+.globl user32_sysenter, sysenter64_entry, sysenter64_back, sysenter64_carry
 .globl compat_code, compat_ud, compat_result, compat_back, compat_bad
 .code64
 user64_int:
@@ -36,6 +37,17 @@ user32_syscall:
     syscall
     int $0x80
 user32_syscall_back:
+user32_sysenter:
+    sysenter
+.code64
+sysenter64_entry:
+    xorl %eax, %eax
+    stc
+    cpuid
+    setc sysenter64_carry(%rip)
+    int $0x80
+sysenter64_back:
+.code32
 
 # Compatibility mode of ring 0: by far return here, by far jump back.
 compat_code:
@@ -118,4 +130,5 @@ long_steps_end:
 .balign 8
 syscall64_count: .skip 24
 compat_result: .skip 16
+sysenter64_carry: .skip 8
 .text

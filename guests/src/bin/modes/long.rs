@@ -2,7 +2,7 @@
 
 use guests::cpu::{self, Racy};
 use guests::exception::{self, BP, DE, Fault, GP, PF, UD};
-use guests::report::fact;
+use guests::report::{fact, value};
 use guests::{cpu_asm, labels};
 
 labels!(
@@ -20,6 +20,10 @@ labels!(
     user32_int_after,
     user32_syscall,
     user32_syscall_back,
+    user32_sysenter,
+    sysenter64_entry,
+    sysenter64_back,
+    sysenter64_carry,
     compat_code,
     compat_ud,
     compat_result,
@@ -124,4 +128,20 @@ pub(crate) fn user() {
         fact("user32.syscall-cs", (saved(0), saved(1)), (2, 8));
     }
     cpu::wrmsr(EFER, efer);
+
+    // SYSENTER_CS, _ESP, _EIP. In long mode AMD's CPUs know no SYSENTER (APM 3), Intel's and emulated ones do.
+    cpu::wrmsr(0x174, 8);
+    cpu::wrmsr(0x175, USER_STACK.address() + 1024);
+    cpu::wrmsr(0x176, sysenter64_entry());
+    cpu::write64(sysenter64_carry(), 0);
+    let back = enter(user32_sysenter(), CODE32);
+    let known = back.is_none_or(|fault| fault.vector != UD);
+    value("user32.sysenter.known", format_args!("{known}"));
+    if known {
+        fact("user32.sysenter", whence(back), Some((0x80, sysenter64_back(), 8)));
+        fact("user32.sysenter-carry", cpu::read64(sysenter64_carry()), 1);
+    } else {
+        fact("user32.sysenter", whence(back), Some((UD, user32_sysenter(), CODE32)));
+    }
+    cpu::wrmsr(0x174, 0);
 }
