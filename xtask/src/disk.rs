@@ -17,12 +17,14 @@ const SECTOR: u64 = 512;
 /// First sector of the partition.
 const PARTITION: u64 = 2048;
 const MIB: u64 = 1 << 20;
+/// Number of the file system, always the same: two images of the same files are the same.
+const SERIAL: &str = "524d4f46";
 /// Where GRUB's prebuilt modules are.
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must hold to read its menu and start anything a menu of ours asks for.
 const MODULES: &str = "biosdisk part_msdos fat normal configfile loadenv test echo serial terminal \
                        linux multiboot multiboot2 chain drivemap boot halt \
-                       reboot sleep";
+                       reboot sleep search search_fs_uuid";
 
 /// What goes onto a disk: paths on the disk, and their bytes.
 #[derive(Debug, Default)]
@@ -53,7 +55,8 @@ pub(crate) fn build(image: &Path, contents: &Contents) -> Result<()> {
     let at = format!("{}@@{}", image.display(), PARTITION * SECTOR);
     let sectors = (partition / SECTOR).to_string();
     let hidden = PARTITION.to_string();
-    mtools("mformat", &["-i", &at, "-T", &sectors, "-H", &hidden, "-h", "255", "-s", "63", "::"])?;
+    let shape = ["-T", &sectors, "-H", &hidden, "-h", "255", "-s", "63", "-N", SERIAL, "::"];
+    mtools("mformat", &[&["-i", &at], &shape[..]].concat())?;
     mtools("mmd", &["-i", &at, "::/boot", "::/boot/grub"])?;
     for (file, name) in &contents.files {
         mtools("mcopy", &["-i", &at, &file.display().to_string(), &format!("::/boot/{name}")])?;

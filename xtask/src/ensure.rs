@@ -14,6 +14,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/gdb", "gdb"),
     ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
     ("/usr/bin/grub-mkimage", "grub-common"),
+    ("/etc/grub.d/00_header", "grub-common"),
     ("/usr/bin/mcopy", "mtools"),
     ("/usr/bin/dpkg-deb", "dpkg"),
     ("/usr/bin/setpriv", "util-linux"),

@@ -8,6 +8,7 @@ mod debian;
 mod fault;
 mod figures;
 mod gdb;
+mod grub;
 mod guests;
 mod host;
 mod image;
@@ -82,6 +83,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(reset::tests());
     tests.extend(stick::tests());
     tests.extend(network::tests());
+    tests.extend(grub::tests());
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(fault::tests());

@@ -116,7 +116,7 @@ fn refuses(
 }
 
 /// What was said on the serial port, once it ends with the `time`th `end`.
-fn said(machine: &Machine, end: &str, time: usize) -> Result<String> {
+pub(super) fn said(machine: &Machine, end: &str, time: usize) -> Result<String> {
     let deadline = Instant::now() + LIMIT;
     loop {
         for text in [machine.log(), machine.sent()] {
@@ -129,8 +129,8 @@ fn said(machine: &Machine, end: &str, time: usize) -> Result<String> {
     }
 }
 
-/// Presses a key until something happens on the other side: that is for the caller to see.
-fn press(machine: &Machine) -> Result<()> {
+/// Presses a key.
+pub(super) fn press(machine: &Machine) -> Result<()> {
     let key = json!({ "keys": [{ "type": "qcode", "data": "spc" }] });
     machine.qmp()?.execute("send-key", key).map(drop)
 }

@@ -110,6 +110,17 @@ fn the_book_has_the_list() {
     assert!(rows.eq(list), "docs/src/options.md differs from firmware::options::OPTIONS");
 }
 
+/// And so have the comments of the piece of GRUB's configuration.
+#[test]
+fn the_menu_has_the_list() {
+    let menu = include_str!("../../../../dist/grub.d/41_ramooflax");
+    let words: Vec<&str> = menu.split_whitespace().filter(|word| *word != "#").collect();
+    let menu = words.join(" ");
+    for (name, meaning) in OPTIONS {
+        assert!(menu.contains(&format!("{name} {meaning}")), "dist/grub.d/41_ramooflax: {name}");
+    }
+}
+
 fn divisor() -> impl Strategy<Value = u32> {
     prop::sample::select((1..=57_600).filter(|n| 115_200 % n == 0).collect::<Vec<u32>>())
 }
