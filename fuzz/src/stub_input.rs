@@ -88,7 +88,10 @@ impl Session {
                     self.stopping = true;
                     return;
                 }
-                Action::Detached | Action::Kill | Action::Resume { step: None } => {
+                Action::Detached
+                | Action::Kill
+                | Action::Reset { .. }
+                | Action::Resume { step: None } => {
                     self.machine.running = true;
                     return;
                 }

@@ -12,6 +12,7 @@ mod grub;
 mod guests;
 mod host;
 mod image;
+mod inspect;
 mod network;
 mod once;
 mod refusal;
@@ -86,6 +87,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(grub::tests());
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
+    tests.extend(inspect::tests());
     tests.extend(fault::tests());
     tests.extend(once::tests());
     Ok(tests)

@@ -15,6 +15,10 @@
     )
 )]
 
+mod note;
+
+pub use note::Note;
+
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
 pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c05;
@@ -29,6 +33,9 @@ pub const SHARED_BYTES: u64 = 512 * 1024;
 
 /// Bytes of zeroed memory the resident carves one CPU's block from (stacks, vCPU, counters).
 pub const PER_CPU_BYTES: u64 = 64 * 1024;
+
+/// Most ranges of the memory map that are handed over; what is behind them is not shown to the analyst.
+pub const MAX_MAP: usize = 96;
 
 /// Most ranges of guest RAM that are handed over.
 pub const MAX_RAM_SPANS: usize = 64;
@@ -123,6 +130,16 @@ pub struct Reset {
     pub value: u8,
 }
 
+/// A range of the memory map, as the guest's `int 15h, E820h` tells it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Where it lies.
+    pub span: Span,
+    /// ACPI 6.5, table 15.2: 1 is usable, 2 reserved, 3 ACPI tables, 4 NVS.
+    pub kind: u32,
+}
+
 /// What setup tells the resident. It lies in the hole, mapped like the rest of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -162,4 +179,8 @@ pub struct HandOver {
     /// The guest's memory that is RAM: usable, ACPI and NVS ranges without the hole, and all of the
     /// first MiB; ascending, disjoint.
     pub ram: [Span; MAX_RAM_SPANS],
+    /// Number of valid entries in `map`.
+    pub map_len: u32,
+    /// The guest's memory map, ascending.
+    pub map: [Range; MAX_MAP],
 }

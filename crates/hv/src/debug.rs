@@ -1,5 +1,6 @@
 //! The debugger: when the guest stops, what the analyst sees of it, and how it goes on.
 mod breakpoints;
+pub(crate) mod dump;
 mod hardware;
 mod target;
 
@@ -9,6 +10,7 @@ pub(crate) use hardware::mov_dr;
 use crate::instruction::{code_address, fault, inject_db, skip};
 use crate::{Cpu, Host, Machine, step};
 use emu::Opcode;
+use handover::Note;
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
@@ -99,6 +101,16 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         match action {
             Action::Resume { step } => break step.is_some(),
             Action::Detached | Action::Kill => break false,
+            Action::Reset { stop } => {
+                console.stub.output().0.flush();
+                machine.log(format_args!("reset by the analyst"));
+                if stop {
+                    machine.host.leave_note(Note { wait: true });
+                }
+                machine.host.reset();
+                machine.log(format_args!("no reset worked: the guest goes on"));
+                break false;
+            }
             Action::None | Action::Interrupt => {}
         }
         action = match console.stub.output().0.receive() {
@@ -129,7 +141,7 @@ fn resume<H: Host>(
     debugger: &mut Debugger,
     stepping: bool,
 ) {
-    debugger.arm(vcpu);
+    debugger.arm(&machine.host, vcpu);
     vcpu.intercept(Intercept::Icebp, debugger.has_software());
     let here = code_address(vcpu, vcpu.system(System::Rip));
     debugger.pass_instruction_breakpoint(vcpu, here);
@@ -211,8 +223,8 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let dr6 = vcpu.system(System::Dr6);
     let (hit, dr7) = match &machine.console {
         Some(console) => {
-            let debugger = &console.lock().debugger;
-            (debugger.hit(dr6), debugger.hardware.guest(vcpu).1)
+            let debugger = &mut console.lock().debugger;
+            (debugger.hit(&machine.host, vcpu, dr6), debugger.hardware.guest(vcpu).1)
         }
         None => (None, vcpu.system(System::Dr7)),
     };
@@ -233,7 +245,8 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         step::raised(machine, cpu, vcpu);
     }
     match hit {
-        Some((_, reason)) => stop(machine, cpu, vcpu, Stop::Hardware(reason)),
+        Some((_, Some(reason))) => stop(machine, cpu, vcpu, Stop::Hardware(reason)),
+        Some((_, None)) => {}
         None if stepped || cpu.step.is_some() => {}
         // It may come again at once and for ever, as #AC.
         None => _ = poll(machine, cpu, vcpu),

@@ -1,8 +1,10 @@
 //! After a fault of the VMM itself: the guest never runs again, but the analyst's line answers, so that the
 //! log can be read. Nothing of the machine's own state is trusted but that: the line gets a stub of its own, and
 //! no lock is waited for.
-use crate::{Host, Machine, debug::breathe, machine::Line};
+use crate::debug::{breathe, dump};
+use crate::{Host, Machine, machine::Line};
 use core::fmt::{self, Write};
+use handover::Note;
 use link::Link;
 use stub::{
     Action, Breakpoint, BreakpointError, Changed, PACKET, Reason, Refused, Regs, Stub, Target,
@@ -63,6 +65,14 @@ impl<H: Host> Dead<'_, H> {
                 }
             },
             wire::Request::Exits => writeln!(out, "the exits went with the CPU that made them"),
+            wire::Request::Physical(what) => {
+                dump::write(what, out, |gpa, bytes| self.machine.host.read_memory(gpa, bytes))
+            }
+            wire::Request::Memory => {
+                writeln!(out, "the VMM is frozen: read memory by x and xp, or reset the machine")
+            }
+            // The stub makes an action of it.
+            wire::Request::Reset { .. } => Ok(()),
             wire::Request::Counters => writeln!(out, "the counters went with the CPU that counted"),
         }
     }
@@ -84,6 +94,13 @@ pub fn frozen<H: Host, L: Link>(
     }
     let mut action = stub.stopped(&mut target, Reason::Interrupt { cpu: 0 });
     loop {
+        if let Action::Reset { stop } = action {
+            stub.output().0.flush();
+            if stop {
+                machine.host.leave_note(Note { wait: true });
+            }
+            machine.host.reset();
+        }
         if !matches!(action, Action::None | Action::Interrupt) {
             // It does not go on: it has stopped again, at the same place.
             action = stub.stopped(&mut target, Reason::Interrupt { cpu: 0 });

@@ -1,5 +1,6 @@
 //! What the core needs of the machine it runs on. The resident gives it the real one, tests a model.
 use crate::MICROCODE;
+use handover::{Note, Range, Span};
 use link::Link;
 use paging::table::TableMemory;
 use paging::walk::PhysRead;
@@ -31,6 +32,14 @@ pub trait Host: PhysRead {
     fn apic_write(&self, register: u16, value: u32);
     /// WBINVD.
     fn write_back_caches(&self);
+    /// Leave a note for the VMM of the next start, should memory survive the reset that follows.
+    fn leave_note(&self, note: Note);
+    /// The memory map as the guest's firmware tells it.
+    fn map(&self) -> &[Range];
+    /// The VMM's own memory.
+    fn hole(&self) -> Span;
+    /// The addresses around `gpa` that are RAM, or no RAM, as it is: the first, the last, and which.
+    fn extent(&self, gpa: u64) -> (u64, u64, bool);
     /// Reset the machine by the means it offers. Returns if none worked.
     fn reset(&self);
 

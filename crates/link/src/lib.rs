@@ -21,4 +21,6 @@ pub trait Link {
     fn receive(&mut self) -> Option<u8>;
     /// Send one byte. A line that does not drain loses it after a bounded time.
     fn send(&mut self, byte: u8);
+    /// Wait until the last byte has left, but no longer than a line takes that drains.
+    fn flush(&mut self) {}
 }

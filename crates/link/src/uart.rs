@@ -15,6 +15,8 @@ const LCR_DLAB: u8 = 1 << 7;
 const MCR_DTR_RTS: u8 = 0b11;
 const LSR_DATA: u8 = 1;
 const LSR_THR_EMPTY: u8 = 1 << 5;
+/// FIFO and shift register are empty.
+const LSR_IDLE: u8 = 1 << 6;
 const FIFO: u8 = 16;
 
 /// Reads of the line status register until a full FIFO counts as stuck. At about a microsecond each
@@ -58,10 +60,10 @@ impl<P: Ports> Uart<P> {
         self.ports.read(self.base.wrapping_add(LSR))
     }
 
-    fn wait_for_room(&mut self) -> bool {
+    fn wait_for(&mut self, what: u8) -> bool {
         let patience = if self.stuck { 1 } else { PATIENCE };
         for _ in 0..patience {
-            if self.status() & LSR_THR_EMPTY != 0 {
+            if self.status() & what != 0 {
                 self.stuck = false;
                 self.room = FIFO;
                 return true;
@@ -82,10 +84,14 @@ impl<P: Ports> Link for Uart<P> {
     }
 
     fn send(&mut self, byte: u8) {
-        if self.room > 0 || self.wait_for_room() {
+        if self.room > 0 || self.wait_for(LSR_THR_EMPTY) {
             self.room = self.room.saturating_sub(1);
             self.ports.write(self.base.wrapping_add(THR), byte);
         }
+    }
+
+    fn flush(&mut self) {
+        self.wait_for(LSR_IDLE);
     }
 }
 
@@ -158,6 +164,7 @@ mod tests {
         let mut model = Model { drains: true, ..Model::default() };
         let mut uart = Uart::new(&mut model, 0x3f8, 115_200);
         (0..=255).for_each(|byte| uart.send(byte));
+        uart.flush();
         assert_eq!(model.sent, (0..=255).collect::<Vec<u8>>());
         assert!(!model.overrun);
     }
@@ -167,6 +174,7 @@ mod tests {
         let mut model = Model::default();
         let mut uart = Uart::new(&mut model, 0x3f8, 115_200);
         (0..1000).for_each(|_| uart.send(0));
+        uart.flush();
         assert_eq!(model.sent, vec![0; 16]);
         assert!(model.reads < PATIENCE + 1100);
     }

@@ -7,6 +7,7 @@
 mod access;
 mod bits32;
 mod bits64;
+mod extent;
 
 pub use access::Access;
 
@@ -152,6 +153,19 @@ impl Paging {
                 .map(|leaf| self.long(leaf));
         }
         self.lookup_elsewhere(mem, linear)
+    }
+
+    /// [`lookup`](Self::lookup) for those who are in no hurry: a call, and no code of theirs.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    #[inline(never)]
+    pub fn find<M: PhysRead + ?Sized>(
+        &self,
+        mem: &M,
+        linear: u64,
+    ) -> Result<Translation, WalkError> {
+        self.walk(mem, linear, |_, _| Ok(()))
     }
 
     /// [`lookup`](Self::lookup) in the other modes, kept out of its callers' code.

@@ -2,7 +2,7 @@
 use crate::memory::{Ram, Tables};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
-use handover::Reset;
+use handover::{MAX_MAP, Note, Range, Reset, Span};
 use link::{CpuPorts, Ports, uart::Uart};
 use paging::walk::PhysRead;
 use x86defs::msr;
@@ -16,7 +16,15 @@ unsafe extern "C" {
 pub(crate) struct Pc {
     pub(crate) ram: Ram,
     pub(crate) reset: Reset,
+    pub(crate) hole: Span,
+    /// The firmware's map, and how many ranges it has.
+    pub(crate) map: ([Range; MAX_MAP], usize),
+    /// Where a note is left for the next life. Setup wipes it.
+    pub(crate) notes: *mut Notes,
 }
+
+/// Room for many copies of a note: the firmware and the boot loader may write on some before setup looks.
+pub(crate) type Notes = [[u64; 4]; 2048];
 
 fn ports() -> CpuPorts {
     // SAFETY: the VMM runs at CPL 0; it forwards the guest's own accesses and resets the machine.
@@ -99,6 +107,27 @@ impl hv::Host for Pc {
     fn write_back_caches(&self) {
         // SAFETY: only writes caches back.
         unsafe { asm!("wbinvd", options(nostack)) };
+    }
+
+    fn leave_note(&self, note: Note) {
+        for n in 0..size_of::<Notes>() / size_of::<[u64; 4]>() {
+            // SAFETY: carved for this, and written here alone. Volatile, for it is another program that reads it.
+            unsafe { self.notes.cast::<[u64; 4]>().add(n).write_volatile(note.words()) };
+        }
+        // A reset may drop what the caches hold.
+        self.write_back_caches();
+    }
+
+    fn map(&self) -> &[Range] {
+        self.map.0.get(..self.map.1).unwrap_or_default()
+    }
+
+    fn extent(&self, gpa: u64) -> (u64, u64, bool) {
+        self.ram.extent(gpa)
+    }
+
+    fn hole(&self) -> Span {
+        self.hole
     }
 
     fn reset(&self) {

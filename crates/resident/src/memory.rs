@@ -37,6 +37,17 @@ impl Ram {
         self.spans.iter().take(self.len).any(|span| span.contains(gpa, len))
     }
 
+    /// The addresses around `gpa` that are RAM, or no RAM, as it is: the first, the last, and which.
+    pub(crate) fn extent(&self, gpa: u64) -> (u64, u64, bool) {
+        let spans = || self.spans.iter().take(self.len).filter(|span| span.len != 0);
+        if let Some(span) = spans().find(|span| span.contains(gpa, 1)) {
+            return (span.base, span.end() - 1, true);
+        }
+        let below = spans().map(|span| span.end()).filter(|end| *end <= gpa).max();
+        let above = spans().map(|span| span.base).filter(|base| *base > gpa).min();
+        (below.unwrap_or(0), above.map_or(u64::MAX, |base| base - 1), false)
+    }
+
     /// Zero a range, as far as it is RAM.
     pub(crate) fn wipe(&self, span: Span) {
         for page in (span.base..span.end()).step_by(4096) {

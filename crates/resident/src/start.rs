@@ -71,8 +71,9 @@ fn prepare(
     let root = nested.root();
     let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
     // SAFETY: zeroes are bytes.
-    let (ring, frame, scratch, patch) = unsafe {
+    let (notes, ring, frame, scratch, patch) = unsafe {
         (
+            core::ptr::from_mut(carve.zeroed()?.0),
             carve.zeroed::<[u8; 16 << 10]>()?.0,
             carve.zeroed()?.0,
             carve.zeroed()?.0,
@@ -80,7 +81,8 @@ fn prepare(
         )
     };
     let buffers = Buffers { frame, scratch, patch };
-    let host = Pc { ram, reset: handover.reset };
+    let map = (handover.map, handover.map_len as usize);
+    let host = Pc { ram, reset: handover.reset, hole: handover.hole, map, notes };
     let log = Log::new(ring, mirror);
     let mut machine =
         Machine::new(host, handover.options, handover.cpus, line, buffers, nested, log);

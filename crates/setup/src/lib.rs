@@ -31,7 +31,7 @@ use core::ptr;
 use firmware::acpi::Rsdp;
 use firmware::e820::Map;
 use firmware::options::CommandLine;
-use handover::{HandOver, MAGIC, Span, VMM_BASE};
+use handover::{HandOver, MAGIC, Note, Span, VMM_BASE};
 use paging::table::PageSize;
 
 pub use console::Console;
@@ -80,12 +80,15 @@ pub fn start(
     let hole = place::hole(&mut map, &memory.occupied(), layout.len())?;
     let low_page = low::reserve(memory, &mut map)?;
     let (ram, ram_len) = place::guest_ram(&map)?;
+    let (ranges, map_len) = place::ranges(&map);
 
     let part = |part: Span| Span { base: hole.base + part.base, len: part.len };
     let room = memory.bytes_mut(hole.base, hole.len as usize).ok_or(Error::NoRoom(hole.len))?;
+    let CommandLine { vmm: mut options, boot: from } = boot.options;
+    // Of the VMM that was here before the reset.
+    options.wait |= Note::find(room).is_some_and(|note| note.wait);
     let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs)?;
 
-    let CommandLine { vmm: options, boot: from } = boot.options;
     let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &options)?;
     let begin = low::install(memory, low_page, &map, from, boot.drive)?;
 
@@ -105,6 +108,8 @@ pub fn start(
         wipe: memory.occupied(),
         ram_len,
         ram,
+        map_len,
+        map: ranges,
     };
     let page = part(layout.handover);
     let bytes =

@@ -1,7 +1,7 @@
 //! Where the hole lies, and what is left for the guest.
 
 use firmware::e820::{Kind, Map};
-use handover::{MAX_RAM_SPANS, Span};
+use handover::{MAX_MAP, MAX_RAM_SPANS, Range, Span};
 
 use crate::error::Error;
 use crate::layout::{FOUR_GIB, LARGE_PAGE};
@@ -45,6 +45,17 @@ pub(crate) fn guest_ram(map: &Map) -> Result<([Span; MAX_RAM_SPANS], u32), Error
         }
     }
     Ok((spans, last as u32 + 1))
+}
+
+/// The final `map`, for the analyst; the number of ranges used.
+pub(crate) fn ranges(map: &Map) -> ([Range; MAX_MAP], u32) {
+    let mut ranges = [Range::default(); MAX_MAP];
+    let mut len = 0;
+    for (to, entry) in ranges.iter_mut().zip(map.entries()) {
+        *to = Range { span: Span { base: entry.base, len: entry.len }, kind: entry.kind };
+        len += 1;
+    }
+    (ranges, len)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! x86-64 as `gdbstub` wants it described. The order of `target.xml` and of [`slot`] must agree.
 
 use crate::{Register, Regs};
+use core::fmt;
 use core::num::NonZeroUsize;
 use gdbstub::arch::{Arch, RegId, Registers};
 
@@ -100,6 +101,34 @@ impl Registers for Regs {
     }
 }
 
+/// As many whole registers, in hexadecimal digits, as a packet of so many bytes holds: `g` for a client whose
+/// packets are short. The rest it can ask for one by one.
+pub(crate) struct Short<'a>(pub(crate) &'a Regs, pub(crate) usize);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `$`, `#` and the checksum.
+        let mut room = self.1.saturating_sub(4) / 2;
+        for slot in slots() {
+            match room.checked_sub(slot.bytes()) {
+                Some(left) => room = left,
+                None => break,
+            }
+            match slot {
+                Slot::Held(register) => {
+                    let value = register.get(self.0).to_le_bytes();
+                    value
+                        .iter()
+                        .take(register.bytes())
+                        .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                }
+                Slot::Absent(bytes) => (0..bytes).try_for_each(|_| f.write_str("xx"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl RegId for Slot {
     fn from_raw_id(id: usize) -> Option<(Self, Option<NonZeroUsize>)> {
         let slot = slot(id)?;
@@ -115,10 +144,6 @@ impl Arch for X86 {
     type Registers = Regs;
     type BreakpointKind = usize;
     type RegId = Slot;
-
-    fn target_description_xml() -> Option<&'static str> {
-        Some(include_str!("target.xml"))
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 
 mod arch;
 mod copies;
+mod description;
 mod frame;
 mod memory;
 mod range;
@@ -36,4 +37,6 @@ mod target;
 
 pub use regs::{Register, Regs, Segment, Table};
 pub use session::{PACKET, Stub};
-pub use target::{Action, Breakpoint, BreakpointError, Changed, Output, Reason, Refused, Target};
+pub use target::{
+    Action, Breakpoint, BreakpointError, Changed, Output, Reason, Refused, Region, Rights, Target,
+};

@@ -78,7 +78,7 @@ pub(crate) fn binary(
 }
 
 /// `addr,length`.
-fn parse(range: &[u8]) -> Option<(u64, u64)> {
+pub(crate) fn parse(range: &[u8]) -> Option<(u64, u64)> {
     let mut parts = range.splitn(2, |&byte| byte == b',');
     Some((hex(parts.next()?)?, hex(parts.next()?)?))
 }

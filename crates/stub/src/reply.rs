@@ -49,3 +49,21 @@ impl Write for Packet<'_> {
         Ok(())
     }
 }
+
+/// Sends what `write` writes as a packet of hexadecimal digits.
+pub(crate) fn hex(out: &mut dyn Output, write: impl FnOnce(&mut dyn Write) -> fmt::Result) {
+    let mut packet = Packet { out, sum: 0 };
+    packet.out.put(b'$');
+    // It never fails.
+    let _ = write(&mut Digits(&mut packet));
+    let sum = packet.sum;
+    let _ = write!(packet, "#{sum:02x}");
+}
+
+struct Digits<'a, 'b>(&'a mut Packet<'b>);
+
+impl Write for Digits<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().try_for_each(|byte| write!(self.0, "{byte:02x}"))
+    }
+}

@@ -1,20 +1,18 @@
 //! The life cycle: who is attached, whether the guest runs, and what is still owed to the client.
 
+mod choices;
+mod packets;
+
 use crate::copies::Copies;
 use crate::frame::{CTRL_C, Event, Frame};
-use crate::memory::{self, hex, readable, writable};
 use crate::range::{After, Range};
 use crate::sent::{Again, Sent};
-use crate::shim::{self, Outcome};
-use crate::stop::{StopReply, cpu_of};
-use crate::{Action, Output, Reason, Target, reply};
-use core::fmt;
+use crate::stop::cpu_of;
+use crate::{Action, Output, Reason, Target};
+use choices::Choices;
 
 /// The longest packet in bytes, frame and checksum included, either way.
 pub const PACKET: usize = 4096;
-
-/// QEMU's packet that chooses what memory packets address, before its 0 or 1.
-const PHYSICAL: &[u8] = b"Qqemu.PhyMemMode:";
 
 /// What [`Stub::stopped`] has to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +33,6 @@ enum Life {
     Stopping(Owed),
     /// The guest stands still.
     Stopped,
-}
-
-/// What the client of this session chose; a new one starts from the default.
-#[derive(Clone, Copy, Debug, Default)]
-struct Choices {
-    /// Acknowledgements are off.
-    no_ack: bool,
-    /// Stop replies may say `swbreak`.
-    swbreak: bool,
-    /// Stop replies may say `hwbreak`.
-    hwbreak: bool,
-    /// The CPU of `Hg`.
-    cpu: usize,
-    /// The CPU of `Hc`, for the packets older than `vCont`.
-    step_cpu: usize,
-    /// Memory packets name guest-physical addresses.
-    physical: bool,
 }
 
 /// The GDB server.
@@ -219,8 +200,7 @@ impl<O: Output> Stub<O> {
 
     /// A new client: what the last one left behind goes.
     fn start(&mut self, target: &mut dyn Target) {
-        let cpu = cpu_of(self.last);
-        self.choices = Choices { cpu, step_cpu: cpu, ..Choices::default() };
+        self.choices = Choices::of(cpu_of(self.last));
         self.range = None;
         target.remove_all_breakpoints();
     }
@@ -238,89 +218,6 @@ impl<O: Output> Stub<O> {
         }
         self.out.begin(!self.choices.no_ack);
         self.reply(target)
-    }
-
-    /// Replies to the packet in the frame.
-    fn reply(&mut self, target: &mut dyn Target) -> Action {
-        match self.frame.body() {
-            b"?" => self.stop_reply(target),
-            b"c" | b"vCont;c" => return self.go(target, None, None),
-            b"s" | b"vCont;s" => return self.go(target, Some(self.choices.step_cpu), None),
-            [b'C', _, _] => return self.go(target, None, None),
-            [b'S', _, _] => return self.go(target, Some(self.choices.step_cpu), None),
-            // With an address: nobody sends it, and `gdbstub` would ignore the address.
-            [b'c' | b'C' | b's' | b'S', ..] => self.send(format_args!("")),
-            [b'H', op, thread @ ..] => {
-                let (op, cpu) = (*op, chosen(thread, target.cpus()));
-                self.choose(op, cpu);
-            }
-            [b'm', range @ ..] if !readable(range) => self.malformed(),
-            [b'M', packet @ ..] if !writable(packet, false) => self.malformed(),
-            [b'X', packet @ ..] if !writable(packet, true) => self.malformed(),
-            [b'x', range @ ..] => {
-                let from = (self.choices.cpu, self.choices.physical);
-                if !memory::binary(target, from, range, self.scratch, &mut self.out) {
-                    self.malformed();
-                }
-            }
-            b"qqemu.Supported" => self.send(format_args!("PhyMemMode")),
-            b"qqemu.PhyMemMode" => {
-                let physical = u8::from(self.choices.physical);
-                self.send(format_args!("{physical}"));
-            }
-            mode if mode.starts_with(PHYSICAL) => {
-                match mode.strip_prefix(PHYSICAL) {
-                    Some(b"0") => self.choices.physical = false,
-                    Some(b"1") => self.choices.physical = true,
-                    _ => {
-                        self.malformed();
-                        return Action::None;
-                    }
-                }
-                self.send(format_args!("OK"));
-            }
-            // Unlike `k` it wants an answer, which `gdbstub` does not give. Any process is ours.
-            [b'v', b'K', b'i', b'l', b'l', b';', ..] => {
-                self.send(format_args!("OK"));
-                return self.leave(target, Action::Kill);
-            }
-            [b'q', b'S', b'u', b'p', b'p', b'o', b'r', b't', b'e', b'd', asked @ ..] => {
-                let asks =
-                    |name: &[u8]| asked.split(|b| matches!(b, b':' | b';')).any(|f| f == name);
-                (self.choices.swbreak, self.choices.hwbreak) =
-                    (asks(b"swbreak+"), asks(b"hwbreak+"));
-                // `gdbstub` would offer process ids, which would have to be remembered in it.
-                self.send(format_args!(
-                    "PacketSize={PACKET:x};QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+;\
-                     qXfer:features:read+;binary-upload+;qqemu.PhyMemMode+"
-                ));
-            }
-            _ => return self.serve(target),
-        }
-        Action::None
-    }
-
-    /// Lets `gdbstub` answer the packet in the frame.
-    fn serve(&mut self, target: &mut dyn Target) -> Action {
-        let from = (self.choices.cpu, self.choices.physical);
-        match shim::serve(target, from, self.frame.packet(), self.scratch, &mut self.out) {
-            Outcome::Answered => {
-                self.choices.no_ack |= self.frame.body() == b"QStartNoAckMode";
-                Action::None
-            }
-            Outcome::Resume { step, range } => {
-                let cpu = step.and_then(|thread| thread.checked_sub(1));
-                let cpu = cpu.filter(|&cpu| cpu < target.cpus());
-                let range = cpu.zip(range).map(|(cpu, range)| Range::new(cpu, range));
-                self.go(target, cpu, range)
-            }
-            Outcome::Detach => self.leave(target, Action::Detached),
-            Outcome::Kill => self.leave(target, Action::Kill),
-            Outcome::Malformed => {
-                self.malformed();
-                Action::None
-            }
-        }
     }
 
     fn leave(&mut self, target: &mut dyn Target, action: Action) -> Action {
@@ -343,41 +240,5 @@ impl<O: Output> Stub<O> {
         self.range = range;
         self.life = Life::Running;
         Action::Resume { step }
-    }
-
-    fn choose(&mut self, op: u8, cpu: Option<Option<usize>>) {
-        match (op, cpu) {
-            (b'g', Some(cpu)) => self.choices.cpu = cpu.unwrap_or(self.choices.cpu),
-            (b'c', Some(cpu)) => self.choices.step_cpu = cpu.unwrap_or(self.choices.step_cpu),
-            _ => return self.malformed(),
-        }
-        self.send(format_args!("OK"));
-    }
-
-    /// `EINVAL`. If half a reply went out, the client drops that at the `$` of this one.
-    fn malformed(&mut self) {
-        self.send(format_args!("E16"));
-    }
-
-    fn stop_reply(&mut self, target: &mut dyn Target) {
-        let regs = target.registers(cpu_of(self.last));
-        let Choices { swbreak, hwbreak, .. } = self.choices;
-        let reply = StopReply { why: self.last, swbreak, hwbreak, regs };
-        self.send(format_args!("{reply}"));
-    }
-
-    fn send(&mut self, body: fmt::Arguments<'_>) {
-        reply::send(&mut self.out, body);
-    }
-}
-
-/// The CPU a thread id names: `Some(None)` is any or all, `None` is none of ours.
-fn chosen(thread: &[u8], cpus: usize) -> Option<Option<usize>> {
-    match thread {
-        b"0" | b"-1" => Some(None),
-        _ => {
-            let id = usize::try_from(hex(thread)?).ok()?;
-            id.checked_sub(1).filter(|&cpu| cpu < cpus).map(Some)
-        }
     }
 }

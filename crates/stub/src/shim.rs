@@ -1,33 +1,28 @@
 //! One packet through `gdbstub`.
 
+mod breakpoints;
+mod console;
+mod resume;
+
 use crate::arch::{self, Slot, X86};
 use crate::memory;
-use crate::{Breakpoint, BreakpointError, Changed, Output, Regs, Target};
+use crate::{Changed, Output, Regs, Target};
 use core::convert::Infallible;
-use core::fmt::{self, Write};
-use gdbstub::common::{Signal, Tid};
+use gdbstub::common::Tid;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub};
 use gdbstub::target::ext::base::BaseOps;
-use gdbstub::target::ext::base::multithread::{
-    MultiThreadBase, MultiThreadRangeStepping, MultiThreadRangeSteppingOps, MultiThreadResume,
-    MultiThreadResumeOps, MultiThreadSchedulerLocking, MultiThreadSchedulerLockingOps,
-    MultiThreadSingleStep, MultiThreadSingleStepOps,
-};
+use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResumeOps};
 use gdbstub::target::ext::base::single_register_access::{
     SingleRegisterAccess, SingleRegisterAccessOps,
 };
-use gdbstub::target::ext::breakpoints::{
-    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps,
-    SwBreakpoint, SwBreakpointOps, WatchKind,
-};
-use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps};
+use gdbstub::target::ext::breakpoints::BreakpointsOps;
+use gdbstub::target::ext::monitor_cmd::MonitorCmdOps;
 use gdbstub::target::{TargetError, TargetResult};
 
 const EFAULT: u8 = 14;
 const EINVAL: u8 = 22;
-const ENOSPC: u8 = 28;
 
 /// How a packet was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +32,8 @@ pub(crate) enum Outcome {
     /// The guest is to run; the reply is the next stop. The thread id to step, and the addresses it is to
     /// step through.
     Resume { step: Option<usize>, range: Option<(u64, u64)> },
+    /// It is answered, and the machine is to be reset.
+    Reset { stop: bool },
     /// `D`, answered.
     Detach,
     /// `k`, which has no answer.
@@ -47,15 +44,17 @@ pub(crate) enum Outcome {
 
 /// Lets `gdbstub` serve `packet` (framed, its checksum good), with `scratch`, as long as the
 /// packet buffer it was received in, to work in. `cpu` is the one chosen by `Hg`; memory is `physical`
-/// or as that CPU translates it.
+/// or as that CPU translates it. `run_lengths` may stand in the reply.
 pub(crate) fn serve(
     target: &mut dyn Target,
     (cpu, physical): (usize, bool),
+    run_lengths: bool,
     packet: &[u8],
     scratch: &mut [u8],
     out: &mut dyn Output,
 ) -> Outcome {
-    let mut shim = Shim { target, cpu, physical, step: None, range: None };
+    let mut shim =
+        Shim { target, cpu, physical, run_lengths, step: None, range: None, reset: None };
     let conn = Conn { out, acknowledged: false };
     let Ok(stub) = GdbStub::builder(conn).with_packet_buffer(scratch).build() else {
         return Outcome::Malformed;
@@ -69,7 +68,10 @@ pub(crate) fn serve(
         }
     }
     match machine {
-        GdbStubStateMachine::Idle(_) => Outcome::Answered,
+        GdbStubStateMachine::Idle(_) => match shim.reset {
+            Some(stop) => Outcome::Reset { stop },
+            None => Outcome::Answered,
+        },
         GdbStubStateMachine::Running(_) => Outcome::Resume { step: shim.step, range: shim.range },
         GdbStubStateMachine::CtrlCInterrupt(_) => Outcome::Malformed,
         GdbStubStateMachine::Disconnected(gone) => match gone.get_reason() {
@@ -108,8 +110,10 @@ struct Shim<'a> {
     target: &'a mut dyn Target,
     cpu: usize,
     physical: bool,
+    run_lengths: bool,
     step: Option<usize>,
     range: Option<(u64, u64)>,
+    reset: Option<bool>,
 }
 
 impl gdbstub::target::Target for Shim<'_> {
@@ -118,6 +122,10 @@ impl gdbstub::target::Target for Shim<'_> {
 
     fn base_ops(&mut self) -> BaseOps<'_, X86, Infallible> {
         BaseOps::MultiThread(self)
+    }
+
+    fn use_rle(&self) -> bool {
+        self.run_lengths
     }
 
     fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
@@ -196,196 +204,5 @@ impl SingleRegisterAccess<Tid> for Shim<'_> {
         }
         let done = self.target.set_registers(self.cpu, &regs, Changed::One(register));
         done.map_err(|_| TargetError::Errno(EINVAL))
-    }
-}
-
-impl MultiThreadResume for Shim<'_> {
-    fn resume(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn clear_resume_actions(&mut self) -> Result<(), Infallible> {
-        self.step = None;
-        self.range = None;
-        Ok(())
-    }
-
-    fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_range_step(&mut self) -> Option<MultiThreadRangeSteppingOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
-        Some(self)
-    }
-}
-
-impl MultiThreadSingleStep for Shim<'_> {
-    fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
-        self.step = self.step.or(Some(tid.get()));
-        Ok(())
-    }
-}
-
-impl MultiThreadRangeStepping for Shim<'_> {
-    fn set_resume_action_range_step(
-        &mut self,
-        tid: Tid,
-        start: u64,
-        end: u64,
-    ) -> Result<(), Infallible> {
-        if self.step.is_none() {
-            self.step = Some(tid.get());
-            self.range = Some((start, end));
-        }
-        Ok(())
-    }
-}
-
-impl MultiThreadSchedulerLocking for Shim<'_> {
-    // Which other CPUs run while one steps is the debugger's choice.
-    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-impl Shim<'_> {
-    fn breakpoint(
-        &mut self,
-        add: bool,
-        kind: Breakpoint,
-        addr: u64,
-        len: u64,
-    ) -> TargetResult<bool, Self> {
-        let done = match add {
-            true => self.target.add_breakpoint(kind, addr, len),
-            false => self.target.remove_breakpoint(kind, addr, len),
-        };
-        match done {
-            Ok(()) => Ok(true),
-            Err(BreakpointError::Full) => Err(TargetError::Errno(ENOSPC)),
-            Err(BreakpointError::Unsupported) => Err(TargetError::Errno(EINVAL)),
-            Err(BreakpointError::Memory) => Err(TargetError::Errno(EFAULT)),
-        }
-    }
-}
-
-impl Breakpoints for Shim<'_> {
-    fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
-        Some(self)
-    }
-}
-
-impl SwBreakpoint for Shim<'_> {
-    fn add_sw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
-        self.breakpoint(true, Breakpoint::Software, addr, kind as u64)
-    }
-
-    fn remove_sw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
-        self.breakpoint(false, Breakpoint::Software, addr, kind as u64)
-    }
-}
-
-impl HwBreakpoint for Shim<'_> {
-    fn add_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
-        self.breakpoint(true, Breakpoint::Hardware, addr, kind as u64)
-    }
-
-    fn remove_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
-        self.breakpoint(false, Breakpoint::Hardware, addr, kind as u64)
-    }
-}
-
-fn watch(kind: WatchKind) -> Breakpoint {
-    match kind {
-        WatchKind::Write => Breakpoint::Write,
-        WatchKind::Read => Breakpoint::Read,
-        WatchKind::ReadWrite => Breakpoint::Access,
-    }
-}
-
-impl HwWatchpoint for Shim<'_> {
-    fn add_hw_watchpoint(
-        &mut self,
-        addr: u64,
-        len: u64,
-        kind: WatchKind,
-    ) -> TargetResult<bool, Self> {
-        self.breakpoint(true, watch(kind), addr, len)
-    }
-
-    fn remove_hw_watchpoint(
-        &mut self,
-        addr: u64,
-        len: u64,
-        kind: WatchKind,
-    ) -> TargetResult<bool, Self> {
-        self.breakpoint(false, watch(kind), addr, len)
-    }
-}
-
-impl MonitorCmd for Shim<'_> {
-    fn handle_monitor_cmd(
-        &mut self,
-        text: &[u8],
-        out: ConsoleOutput<'_>,
-    ) -> Result<(), Infallible> {
-        let mut console = Console { out, line: [0; 128], len: 0 };
-        match wire::Request::parse(text) {
-            Ok(request) => self.target.monitor(request, &mut console),
-            Err(error) => {
-                // A `Console` never fails.
-                let _ = writeln!(console, "{error}");
-            }
-        }
-        console.flush();
-        Ok(())
-    }
-}
-
-/// Gathers text, as `gdbstub` without `alloc` sends a packet for every piece of it.
-struct Console<'a> {
-    out: ConsoleOutput<'a>,
-    line: [u8; 128],
-    len: usize,
-}
-
-impl Console<'_> {
-    fn flush(&mut self) {
-        match self.line.get(..self.len) {
-            None | Some([]) => {}
-            Some(text) => self.out.write_raw(text),
-        }
-        self.len = 0;
-    }
-}
-
-impl Write for Console<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if self.len >= self.line.len() {
-                self.flush();
-            }
-            if let Some(place) = self.line.get_mut(self.len) {
-                *place = byte;
-                self.len = self.len.saturating_add(1);
-            }
-        }
-        Ok(())
     }
 }

@@ -12,28 +12,43 @@ const NEXT: [Register; 4] = [Register::Rbp, Register::Rsp, Register::Rip, Regist
 
 /// Why the guest stopped, as the client is told.
 pub(crate) struct StopReply {
-    pub(crate) why: Reason,
+    /// The CPU spoken of.
+    pub(crate) cpu: usize,
+    /// `None` if it only stands still because another stopped.
+    pub(crate) why: Option<Reason>,
     /// The client knows `swbreak`.
     pub(crate) swbreak: bool,
     /// The client knows `hwbreak`.
     pub(crate) hwbreak: bool,
-    /// Of the CPU that stopped.
+    /// With its name, which LLDB takes from here.
+    pub(crate) named: bool,
+    /// Its registers.
     pub(crate) regs: Regs,
 }
 
 impl fmt::Display for StopReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signal = match self.why {
-            Reason::Interrupt { .. } => SIGINT,
-            _ => SIGTRAP,
+            Some(Reason::Interrupt { .. }) => SIGINT,
+            Some(_) => SIGTRAP,
+            None => 0,
         };
-        write!(f, "T{signal:02x}thread:{:x};", cpu_of(self.why).saturating_add(1))?;
+        write!(f, "T{signal:02x}thread:{:x};", self.cpu.saturating_add(1))?;
+        if self.named {
+            write!(f, "name:CPU {};", self.cpu)?;
+        }
+        let watch = |kind: Breakpoint| match kind {
+            Breakpoint::Write => Some("watch"),
+            Breakpoint::Read => Some("rwatch"),
+            Breakpoint::Access => Some("awatch"),
+            _ => None,
+        };
         match self.why {
-            Reason::Breakpoint { .. } if self.swbreak => f.write_str("swbreak:;")?,
-            Reason::HardwareBreakpoint { .. } if self.hwbreak => f.write_str("hwbreak:;")?,
-            Reason::Watch { kind: Breakpoint::Write, addr, .. } => write!(f, "watch:{addr:x};")?,
-            Reason::Watch { kind: Breakpoint::Read, addr, .. } => write!(f, "rwatch:{addr:x};")?,
-            Reason::Watch { kind: Breakpoint::Access, addr, .. } => write!(f, "awatch:{addr:x};")?,
+            Some(Reason::Breakpoint { .. }) if self.swbreak => f.write_str("swbreak:;")?,
+            Some(Reason::HardwareBreakpoint { .. }) if self.hwbreak => f.write_str("hwbreak:;")?,
+            Some(Reason::Watch { kind, addr, .. }) => {
+                watch(kind).map_or(Ok(()), |name| write!(f, "{name}:{addr:x};"))?;
+            }
             _ => {}
         }
         for register in NEXT {

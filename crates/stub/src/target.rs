@@ -91,10 +91,51 @@ pub enum Action {
         /// This CPU executes one instruction only.
         step: Option<usize>,
     },
+    /// The client wants the machine reset, and is told that it has to come anew.
+    Reset {
+        /// To be held before the first instruction of the guest that comes then.
+        stop: bool,
+    },
     /// The client left: let the guest run.
     Detached,
     /// The client wants the guest dead, and left.
     Kill,
+}
+
+/// What may be done with readable memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// It can be written.
+    pub write: bool,
+    /// It can be executed.
+    pub execute: bool,
+}
+
+/// A range of linear addresses that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// First address.
+    pub start: u64,
+    /// Last address.
+    pub last: u64,
+    /// `None` where nothing is mapped.
+    pub rights: Option<Rights>,
+}
+
+impl fmt::Display for Region {
+    /// The reply to LLDB's `qMemoryRegionInfo`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // All of the address space has one byte more than can be said.
+        let size = self.last.wrapping_sub(self.start).saturating_add(1);
+        write!(f, "start:{:x};size:{size:x};", self.start)?;
+        match self.rights {
+            None => Ok(()),
+            Some(Rights { write, execute }) => {
+                let (w, x) = (if write { "w" } else { "" }, if execute { "x" } else { "" });
+                write!(f, "permissions:r{w}{x};")
+            }
+        }
+    }
 }
 
 /// The debugger, as the stub sees it. CPUs count from 0; gdb's thread ids are one more.
@@ -133,6 +174,19 @@ pub trait Target {
         self.write_memory(0, gpa, data)
     }
 
+    /// What is around a linear address as this CPU translates it. By default all is one and may be everything.
+    fn region(&mut self, _cpu: usize, _gva: u64) -> Region {
+        Region { start: 0, last: u64::MAX, rights: Some(Rights { write: true, execute: true }) }
+    }
+
+    /// Writes what a CPU is and does, for a list of threads, without a line's end.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn describe(&mut self, cpu: usize, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "CPU {cpu}")
+    }
+
     /// Whether the guest would stop before the instruction at linear address `addr`, for a breakpoint.
     fn breakpoint_at(&mut self, _addr: u64) -> bool {
         false
@@ -164,7 +218,8 @@ pub trait Target {
     /// Removes every breakpoint: the client left, or a new one came after one that died.
     fn remove_all_breakpoints(&mut self);
 
-    /// Serves a request of the control vocabulary; `out` goes to the client's console.
+    /// Serves a request of the control vocabulary but [`wire::Request::Reset`], which becomes an
+    /// [`Action`]; `out` goes to the client's console.
     fn monitor(&mut self, request: wire::Request, out: &mut dyn fmt::Write);
 }
 

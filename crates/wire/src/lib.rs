@@ -15,10 +15,19 @@
     )
 )]
 
-use core::fmt;
+mod commands;
+mod error;
+mod words;
+
+pub use commands::{COMMANDS, Command, write_help};
+pub use error::ParseError;
 
 /// The version of the vocabulary and of the VMM that speaks it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Most items of one [`Dump`]: about a screen's worth of a slow line, and
+/// a bound on how long one request keeps the VMM busy.
+pub const MOST: u32 = 4096;
 
 /// One request, free of its spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,35 +42,44 @@ pub enum Request {
     Exits,
     /// Print [`VERSION`].
     Version,
+    /// Print the map of physical memory.
+    Memory,
+    /// Print physical memory.
+    Physical(Dump),
+    /// Reset the machine.
+    Reset {
+        /// And hold it before the guest's first instruction when the VMM is there again.
+        stop: bool,
+    },
 }
 
-/// One line of the vocabulary.
-#[derive(Clone, Copy, Debug)]
-pub struct Command {
-    /// The word that a person types.
-    pub name: &'static str,
-    /// What it does, in one line.
-    pub help: &'static str,
-    /// What it means.
-    pub request: Request,
+/// Physical memory to be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// Guest-physical address of the first item.
+    pub addr: u64,
+    /// How many items, at most [`MOST`].
+    pub count: u32,
+    /// How an item is written.
+    pub format: Format,
+    /// Bytes of an item: 1, 2, 4 or 8.
+    pub size: u8,
 }
 
-/// All commands. The help, the parser and the error messages are made of this table alone.
-pub const COMMANDS: &[Command] = &[
-    Command { name: "help", help: "list the commands", request: Request::Help },
-    Command { name: "log", help: "print the VMM's log", request: Request::Log },
-    Command {
-        name: "counters",
-        help: "print how often the guest exited, by kind",
-        request: Request::Counters,
-    },
-    Command {
-        name: "exits",
-        help: "print the guest's last exits, oldest first",
-        request: Request::Exits,
-    },
-    Command { name: "version", help: "print the VMM's version", request: Request::Version },
-];
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `x`
+    Hexadecimal,
+    /// `d`
+    Decimal,
+    /// `u`
+    Unsigned,
+    /// `o`
+    Octal,
+    /// `c`
+    Character,
+}
 
 impl Request {
     /// Understands one line of text, spaces around the words ignored.
@@ -69,65 +87,8 @@ impl Request {
     /// # Errors
     /// [`ParseError`], whose `Display` is the sentence for the analyst.
     pub fn parse(text: &[u8]) -> Result<Request, ParseError<'_>> {
-        let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        let Some(given) = words.next() else { return Err(ParseError::Empty) };
-        let Some(command) = COMMANDS.iter().find(|c| c.name.as_bytes() == given) else {
-            return Err(ParseError::Unknown(given));
-        };
-        match words.next() {
-            Some(extra) => Err(ParseError::Extra { command: command.name, extra }),
-            None => Ok(command.request),
-        }
+        commands::parse(text)
     }
-}
-
-/// Why a line is no request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParseError<'a> {
-    /// There was no word at all.
-    Empty,
-    /// The first word names no command.
-    Unknown(&'a [u8]),
-    /// The command takes no arguments.
-    Extra {
-        /// The command that was given.
-        command: &'static str,
-        /// The first word too many.
-        extra: &'a [u8],
-    },
-}
-
-impl fmt::Display for ParseError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ParseError::Empty => f.write_str("no command given")?,
-            ParseError::Unknown(given) => write!(f, "unknown command '{}'", given.escape_ascii())?,
-            ParseError::Extra { command, extra } => {
-                write!(f, "'{command}' takes no argument, '{}' given", extra.escape_ascii())?;
-            }
-        }
-        f.write_str("; known: ")?;
-        for (index, command) in COMMANDS.iter().enumerate() {
-            if index != 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(command.name)?;
-        }
-        Ok(())
-    }
-}
-
-impl core::error::Error for ParseError<'_> {}
-
-/// Writes the list of commands, one a line: the answer to [`Request::Help`].
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_help(out: &mut dyn fmt::Write) -> fmt::Result {
-    for command in COMMANDS {
-        writeln!(out, "{:<10}{}", command.name, command.help)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

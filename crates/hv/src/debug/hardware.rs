@@ -22,6 +22,8 @@ pub(crate) struct Hardware {
     wanted: [Option<Watch>; 4],
     /// What is armed at each number for the analyst.
     armed: [Option<Watch>; 4],
+    /// What is in the memory watched for reads, as far as it is known.
+    seen: [Option<u64>; 4],
     /// The guest's DR0-3 and DR7 while we hold the real ones.
     guest: Option<([u64; 4], u64)>,
 }
@@ -35,8 +37,7 @@ impl Hardware {
     ) -> Result<(), BreakpointError> {
         let watch = Watch { kind, addr, len: if kind == Breakpoint::Hardware { 1 } else { len } };
         let aligned = matches!(watch.len, 1 | 2 | 4 | 8) && addr & watch.len.wrapping_sub(1) == 0;
-        // x86 has no breakpoint on reads alone.
-        if !aligned || matches!(kind, Breakpoint::Read | Breakpoint::Software) {
+        if !aligned || kind == Breakpoint::Software {
             return Err(BreakpointError::Unsupported);
         }
         if self.wanted.contains(&Some(watch)) {
@@ -116,7 +117,8 @@ impl Watch {
     fn control(self) -> u64 {
         let access = match self.kind {
             Breakpoint::Write => 1,
-            Breakpoint::Access => 3,
+            // x86 has no breakpoint on reads alone: see `Debugger::hit`.
+            Breakpoint::Read | Breakpoint::Access => 3,
             _ => 0,
         };
         let len = match self.len {
@@ -128,6 +130,15 @@ impl Watch {
         access | len << 2
     }
 
+    /// What is in the memory watched.
+    fn value<H: Host>(self, host: &H, vcpu: &dyn Vcpu) -> Option<u64> {
+        // It is aligned, so within a page.
+        let gpa = vcpu.paging().find(host, self.addr).ok()?.gpa;
+        let mut bytes = [0; 8];
+        let part = bytes.get_mut(..usize::try_from(self.len).ok()?)?;
+        host.read_memory(gpa, part).then(|| u64::from_le_bytes(bytes))
+    }
+
     fn reason(self) -> Reason {
         match self.kind {
             Breakpoint::Hardware => Reason::HardwareBreakpoint { cpu: 0 },
@@ -137,22 +148,44 @@ impl Watch {
 }
 
 impl Debugger {
-    pub(super) fn arm(&mut self, vcpu: &mut dyn Vcpu) {
+    pub(super) fn arm<H: Host>(&mut self, host: &H, vcpu: &mut dyn Vcpu) {
         self.hardware.arm(vcpu);
+        let Hardware { armed, seen, .. } = &mut self.hardware;
+        for (seen, slot) in seen.iter_mut().zip(armed) {
+            let read = slot.filter(|it| it.kind == Breakpoint::Read);
+            *seen = read.and_then(|it| it.value(host, vcpu));
+        }
     }
 
-    /// Which of DR6's bits are breakpoints of the analyst, and what to tell.
-    pub(super) fn hit(&self, dr6: u64) -> Option<(u64, Reason)> {
+    /// Which of DR6's bits are breakpoints of the analyst, if any, and what to tell.
+    ///
+    /// A watchpoint on reads is one on accesses for the CPU. An access that changed what is there was a write
+    /// and is not told of; one that wrote what was there already cannot be told from a read.
+    pub(super) fn hit<H: Host>(
+        &mut self,
+        host: &H,
+        vcpu: &dyn Vcpu,
+        dr6: u64,
+    ) -> Option<(u64, Option<Reason>)> {
         let mut bits = 0;
         let mut reason = None;
-        for (n, slot) in self.hardware.armed.iter().enumerate() {
+        let Hardware { armed, seen, .. } = &mut self.hardware;
+        for (n, (slot, seen)) in armed.iter().zip(seen).enumerate() {
             let bit = 1_u64.wrapping_shl(n as u32);
             if let (Some(it), true) = (slot, dr6 & bit != 0) {
                 bits |= bit;
+                if it.kind == Breakpoint::Read {
+                    let now = it.value(host, vcpu);
+                    if now.is_some()
+                        && core::mem::replace(seen, now).is_some_and(|was| now != Some(was))
+                    {
+                        continue;
+                    }
+                }
                 reason = reason.or(Some(it.reason()));
             }
         }
-        reason.map(|reason| (bits, reason))
+        (bits != 0).then_some((bits, reason))
     }
 
     /// An instruction breakpoint at `here` was shown already: RF lets this one instruction pass.

@@ -1,5 +1,11 @@
 //! The stopped guest as the stub sees it.
 // A directory `target` would be cargo's to every tool, `.gitignore` included.
+#[path = "mode.rs"]
+mod mode;
+#[path = "monitor.rs"]
+mod monitor;
+#[path = "region.rs"]
+mod region;
 #[path = "segments.rs"]
 mod segments;
 #[path = "write.rs"]
@@ -8,8 +14,8 @@ mod write;
 use super::Debugger;
 use crate::{Cpu, Host, Machine, instruction::code_address};
 use core::fmt;
-use stub::{Breakpoint, BreakpointError, Changed, Refused, Register, Regs, Target};
-use vcpu::{Exit, Gpr, Seg, System, Vcpu};
+use stub::{Breakpoint, BreakpointError, Changed, Refused, Region, Register, Regs, Target};
+use vcpu::{Gpr, Seg, System, Vcpu};
 use x86defs::cr;
 
 /// One stopped CPU and what it shares.
@@ -40,7 +46,7 @@ impl<H: Host> View<'_, H> {
     ) -> usize {
         let paging = self.vcpu.paging();
         parts(gva, len, |gva, at, end| {
-            let found = paging.lookup(&self.machine.host, gva);
+            let found = paging.find(&self.machine.host, gva);
             found.is_ok_and(|found| visit(found.gpa, at, end))
         })
     }
@@ -203,6 +209,17 @@ impl<H: Host> Target for View<'_, H> {
             }) == data.len()
     }
 
+    fn region(&mut self, _cpu: usize, gva: u64) -> Region {
+        region::around(&self.machine.host, &self.vcpu.paging(), gva)
+    }
+
+    fn describe(&mut self, cpu: usize, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "CPU {cpu}: ")?;
+        mode::write(self.vcpu, out)?;
+        write!(out, ", ring {}", self.vcpu.cpl())?;
+        if self.cpu.halted { out.write_str(", halted") } else { Ok(()) }
+    }
+
     fn breakpoint_at(&mut self, addr: u64) -> bool {
         self.debugger.software_at(addr) || self.debugger.hardware.executes_at(addr)
     }
@@ -216,7 +233,7 @@ impl<H: Host> Target for View<'_, H> {
         if kind != Breakpoint::Software {
             return self.debugger.hardware.add(kind, addr, len);
         }
-        let found = self.vcpu.paging().lookup(&self.machine.host, addr);
+        let found = self.vcpu.paging().find(&self.machine.host, addr);
         let gpa = found.map_err(|_| BreakpointError::Memory)?.gpa;
         self.debugger.add_software(&self.machine.host, addr, gpa)
     }
@@ -239,15 +256,6 @@ impl<H: Host> Target for View<'_, H> {
 
     fn monitor(&mut self, request: wire::Request, out: &mut dyn fmt::Write) {
         // A client that hangs up in the middle of the answer loses the rest of it.
-        let _ = match request {
-            wire::Request::Help => wire::write_help(out),
-            wire::Request::Log => self.machine.log.lock().dump(out),
-            wire::Request::Exits => self.cpu.exits.write(32, out),
-            wire::Request::Version => writeln!(out, "Ramooflax {}", wire::VERSION),
-            wire::Request::Counters => Exit::NAMES
-                .iter()
-                .zip(self.cpu.counters)
-                .try_for_each(|(name, count)| writeln!(out, "{name} {count}")),
-        };
+        let _ = self.answer(request, out);
     }
 }

@@ -1,4 +1,5 @@
 //! The analyst on the line: stop, look, breakpoints, garbage.
+mod inspect;
 mod registers;
 
 use super::bench::{Bench, CODE};

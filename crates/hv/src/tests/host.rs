@@ -2,6 +2,7 @@
 use super::line::Line;
 use super::std;
 use crate::Host;
+use handover::{Note, Range, Span};
 use paging::table::TableMemory;
 use paging::walk::PhysRead;
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ pub(super) struct ModelHost {
     pub(super) written_apic: RefCell<Vec<(u16, u32)>>,
     pub(super) patches: RefCell<Vec<Vec<u8>>>,
     pub(super) resets: Cell<u32>,
+    pub(super) notes: RefCell<Vec<Note>>,
     pub(super) write_backs: Cell<u32>,
 }
 
@@ -46,6 +48,7 @@ impl ModelHost {
             written_apic: RefCell::default(),
             patches: RefCell::default(),
             resets: Cell::default(),
+            notes: RefCell::default(),
             write_backs: Cell::default(),
         }
     }
@@ -111,6 +114,25 @@ impl Host for ModelHost {
     }
     fn write_back_caches(&self) {
         self.write_backs.set(self.write_backs.get() + 1);
+    }
+    fn leave_note(&self, note: Note) {
+        self.notes.borrow_mut().push(note);
+    }
+    fn map(&self) -> &[Range] {
+        const MAP: &[Range] = &[
+            Range { span: Span { base: 0, len: 0x9_f000 }, kind: 1 },
+            Range { span: Span { base: 0x9_f000, len: 0x6_1000 }, kind: 2 },
+            Range { span: Span { base: 0x10_0000, len: 0x30_0000 }, kind: 1 },
+            Range { span: Span { base: 0xfffc_0000, len: 0x4_0000 }, kind: 9 },
+        ];
+        MAP
+    }
+    fn hole(&self) -> Span {
+        Span { base: 0x60_0000, len: 0x1_0000 }
+    }
+    fn extent(&self, gpa: u64) -> (u64, u64, bool) {
+        let end = RAM as u64;
+        if gpa < end { (0, end - 1, true) } else { (end, u64::MAX, false) }
     }
     fn reset(&self) {
         self.resets.set(self.resets.get() + 1);

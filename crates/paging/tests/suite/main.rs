@@ -1,5 +1,6 @@
 //! One program, so that the tests share their memory model.
 
+mod extent;
 mod memory;
 mod tables;
 mod walk_hostile;

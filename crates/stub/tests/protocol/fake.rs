@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 use stub::{
-    Breakpoint, BreakpointError, Changed, Output, PACKET, Refused, Register, Regs, Stub, Target,
+    Breakpoint, BreakpointError, Changed, Output, PACKET, Refused, Region, Register, Regs, Rights,
+    Stub, Target,
 };
 
 /// Where the memory begins: nothing below is mapped.
@@ -76,6 +77,23 @@ impl Target for Machine {
         to.map(|to| to.copy_from_slice(data)).is_some()
     }
 
+    fn region(&mut self, _: usize, gva: u64) -> Region {
+        let end = BASE + self.memory.len() as u64;
+        match gva {
+            ..BASE => Region { start: 0, last: BASE - 1, rights: None },
+            _ if gva >= end => Region { start: end, last: u64::MAX, rights: None },
+            _ => Region {
+                start: BASE,
+                last: end - 1,
+                rights: Some(Rights { write: false, execute: true }),
+            },
+        }
+    }
+
+    fn describe(&mut self, cpu: usize, out: &mut dyn Write) -> std::fmt::Result {
+        write!(out, "CPU {cpu} (halted)")
+    }
+
     fn breakpoint_at(&mut self, addr: u64) -> bool {
         self.breakpoints.iter().any(|&(_, at, _)| at == addr)
     }
@@ -116,7 +134,7 @@ impl Target for Machine {
             wire::Request::Help => wire::write_help(out).unwrap(),
             wire::Request::Version => writeln!(out, "{}", wire::VERSION).unwrap(),
             wire::Request::Log => (0..30).for_each(|n| writeln!(out, "line {n}").unwrap()),
-            wire::Request::Counters | wire::Request::Exits => {}
+            _ => {}
         }
     }
 }

@@ -10,7 +10,7 @@ fn feed(stub: &mut Stub<Sent>, machine: &mut Machine, bytes: &[u8]) {
         let mut action = stub.incoming(machine, byte);
         loop {
             action = match action {
-                Action::None | Action::Detached | Action::Kill => break,
+                Action::None | Action::Detached | Action::Kill | Action::Reset { .. } => break,
                 Action::Interrupt => stub.stopped(machine, Reason::Attached),
                 // Some stop at once, some run on until the next client.
                 Action::Resume { step: None } => break,
@@ -26,7 +26,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         any::<Vec<u8>>(),
         "[gGmMxpPXZzHTDkcCsSvq?][0-9a-f]{0,20}[,:=;]{0,1}[0-9a-f]{0,18}[,:=;]?[0-9a-fx-]{0,40}"
             .prop_map(String::into_bytes),
-        "(vCont|vCont;r|Qqemu.PhyMemMode|qSupported|qXfer:features:read:|qRcmd,|QStartNoAckMode|qThreadExtraInfo,|vKill)[;:][cCsStr0-9a-f,:;.p-]{0,30}"
+        "(vCont|vCont;r|Qqemu.PhyMemMode|qSupported|qXfer:features:read:|qRcmd,|QStartNoAckMode|qThreadExtraInfo,|qThreadStopInfo|qMemoryRegionInfo|vKill)[;:][cCsStr0-9a-f,:;.p-]{0,30}"
             .prop_map(String::into_bytes),
     ];
     prop_oneof![

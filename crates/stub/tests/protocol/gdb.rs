@@ -44,7 +44,7 @@ impl Vmm {
     fn obey(&mut self, action: Action) -> bool {
         let why = match action {
             Action::None => return false,
-            Action::Detached | Action::Kill => return true,
+            Action::Detached | Action::Kill | Action::Reset { .. } => return true,
             Action::Interrupt => Reason::Attached,
             Action::Resume { step: Some(cpu) } => {
                 self.goto(cpu, self.machine.regs[cpu].ip + 1);

@@ -93,7 +93,7 @@ fn physical_memory() {
     assert_eq!(talk.ask("m1000,2"), "9090");
     // The next client begins with linear addresses.
     assert_eq!(talk.ask("Qqemu.PhyMemMode:1"), "OK");
-    assert_eq!(talk.ask("qSupported:"), SUPPORTED);
+    assert_eq!(talk.ask("qSupported:swbreak+"), SUPPORTED);
     assert_eq!(talk.ask("qqemu.PhyMemMode"), "0");
 }
 

@@ -68,7 +68,7 @@ fn long_replies_are_made_anew() {
 fn the_first_answer_and_a_stop_come_again() {
     let mut talk = Talk::new();
     assert_eq!(talk.raw(b"-"), Action::None);
-    assert_eq!(talk.packet("qSupported:"), Action::Interrupt);
+    assert_eq!(talk.packet("qSupported:swbreak+"), Action::Interrupt);
     assert_eq!(talk.stop(Reason::Attached), Action::None);
     assert_eq!(talk.sent(), reply(SUPPORTED));
     assert_eq!(refuse(&mut talk), reply(SUPPORTED)[1..]);

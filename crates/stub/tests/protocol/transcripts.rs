@@ -122,16 +122,22 @@ fn the_description_is_read_in_pieces() {
         let request = format!("qXfer:features:read:target.xml:{:x},7fb", xml.len());
         assert_eq!(talk.packet(&request), Action::None);
         let sent = talk.sent();
-        // The quotes and brackets of XML need no escape, so run lengths are all there is to undo.
-        let piece = unrolled(&unframed(&sent[1..]));
-        if piece == "l" {
+        let piece = unframed(&sent[1..]);
+        assert!(sent.len() <= 1 + stub::PACKET);
+        xml.push_str(&piece[1..]);
+        if piece.starts_with('l') {
             break;
         }
-        xml.push_str(piece.strip_prefix('m').unwrap());
+        assert!(piece.starts_with('m'));
     }
+    assert!(!xml.contains(['\n', '*', '}', '#', '$']), "one line, and nothing to be escaped");
     assert!(xml.starts_with("<?xml") && xml.ends_with("</target>"));
     assert!(xml.contains("org.gnu.gdb.i386.core") && xml.contains("org.ramooflax.system"));
-    assert_eq!(talk.ask("qXfer:features:read:other.xml:0,7fb"), "E16");
+    for silly in ["other.xml:0,7fb", "target.xml:", "target.xml:ffffffffffffffff,1", "target.xml"] {
+        assert_eq!(talk.ask(&format!("qXfer:features:read:{silly}")), "E16");
+    }
+    assert_eq!(talk.ask(&format!("qXfer:features:read:target.xml:{:x},7fb", xml.len())), "l");
+    assert_eq!(talk.ask("qXfer:features:read:target.xml:0,0"), "m");
 }
 
 #[test]
@@ -168,6 +174,12 @@ fn threads_are_cpus() {
     assert_eq!(talk.ask("qsThreadInfo"), "l");
     assert_eq!(talk.ask("T2"), "OK");
     assert_eq!(talk.ask("T3"), "E01");
+    let name = "4350552031202868616c746564";
+    assert_eq!(talk.ask("qThreadExtraInfo,2"), format!("{name}29"), "CPU 1 (halted)");
+    assert_eq!(talk.ask("qThreadExtraInfo,3"), "E16");
+    assert_eq!(talk.ask("qThreadStopInfo2"), stop("T00thread:2;name:CPU 1;"));
+    assert_eq!(talk.ask("qThreadStopInfo1"), stop("T05thread:1;name:CPU 0;"));
+    assert_eq!(talk.ask("qThreadStopInfo3"), "E16");
     assert_eq!(talk.ask("Hg2"), "OK");
     assert_eq!(talk.ask("p10"), "0011000000000000");
     assert_eq!(talk.ask("Hg3"), "E16");
@@ -192,6 +204,30 @@ fn memory_and_its_holes() {
         assert_eq!(talk.ask(silly), "E16", "{silly}");
     }
     assert_eq!(talk.ask("m1000,1"), "90", "the session lives");
+}
+
+#[test]
+fn regions_are_told_of() {
+    let mut talk = Talk::attached();
+    assert_eq!(talk.ask("qMemoryRegionInfo:1010"), "start:1000;size:2000;permissions:rx;");
+    assert_eq!(talk.ask("qMemoryRegionInfo:0"), "start:0;size:1000;");
+    assert_eq!(talk.ask("qMemoryRegionInfo:3000"), "start:3000;size:ffffffffffffd000;");
+    assert_eq!(talk.ask("qMemoryRegionInfo:"), "E16");
+    assert_eq!(talk.ask("qMemoryRegionInfo:x"), "E16");
+}
+
+#[test]
+fn a_reset_is_answered_before_it_is_done() {
+    for (words, stop) in [("reset", false), ("reset stop", true)] {
+        let mut talk = Talk::attached();
+        assert_eq!(talk.ask("Z0,1800,1"), "OK");
+        let hex = words.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(talk.packet(&format!("qRcmd,{hex}")), Action::Reset { stop });
+        assert!(talk.sent().ends_with("$OK#9a"));
+        assert!(!talk.stub.attached());
+        assert_eq!(talk.machine.breakpoints, []);
+        talk.attach();
+    }
 }
 
 #[test]
@@ -271,7 +307,7 @@ fn acknowledgements_go_off_and_come_back_with_the_next_client() {
     assert_eq!(talk.ask("QStartNoAckMode"), "OK");
     assert_eq!(talk.packet("T1"), Action::None);
     assert_eq!(talk.sent(), reply("OK")[1..]);
-    assert_eq!(talk.packet("qSupported:"), Action::None);
+    assert_eq!(talk.packet("qSupported:swbreak+"), Action::None);
     assert_eq!(talk.sent(), reply(SUPPORTED));
     assert_eq!(talk.ask("QStartNoAckMode"), "OK");
     assert_eq!(talk.ask("QStartNoAckMode"), "OK", "how LLDB begins");
@@ -302,7 +338,7 @@ fn a_client_may_die_and_another_come() {
     assert_eq!(talk.ask("QStartNoAckMode"), "OK");
     assert_eq!(talk.raw(b"$m10"), Action::None);
     assert_eq!(talk.raw(b"+"), Action::None);
-    assert_eq!(talk.ask("qSupported:"), SUPPORTED);
+    assert_eq!(talk.ask("qSupported:swbreak+"), SUPPORTED);
     assert_eq!(talk.machine.breakpoints, [], "the dead one's are gone");
 
     // While it runs.
