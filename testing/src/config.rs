@@ -52,6 +52,10 @@ pub struct Config {
     /// A network card that the BIOS boots from first, by a network of one server that offers the files
     /// of this directory, and this one of them to boot.
     pub network: Option<(PathBuf, String)>,
+    /// The firmware; without one QEMU's own.
+    pub firmware: Option<PathBuf>,
+    /// Further words for QEMU's command line, such as another device.
+    pub extra: Vec<String>,
 }
 
 /// A USB host controller.
@@ -81,6 +85,8 @@ impl Config {
             stick: None,
             sata: false,
             network: None,
+            firmware: None,
+            extra: Vec::new(),
         }
     }
 
@@ -139,6 +145,10 @@ impl Config {
         for table in &self.acpi_tables {
             cmd.args(["-acpitable", &format!("file={}", table.display())]);
         }
+        if let Some(firmware) = &self.firmware {
+            cmd.arg("-bios").arg(firmware);
+        }
+        cmd.args(&self.extra);
         if self.qemu_gdb {
             cmd.args(["-chardev", &socket("qemu-gdb"), "-gdb", "chardev:qemu-gdb"]);
         }

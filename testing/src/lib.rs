@@ -7,10 +7,13 @@
 
 mod config;
 mod gdb;
+mod keys;
 mod machine;
 mod qmp;
+mod screen;
 
 pub use config::{Config, Console, Usb};
 pub use gdb::Gdb;
 pub use machine::Machine;
 pub use qmp::Qmp;
+pub use screen::Screen;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use tempfile::TempDir;
 
-use crate::{Gdb, Qmp};
+use crate::{Gdb, Qmp, Screen, keys};
 
 /// How often files and processes are looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);
@@ -75,23 +75,6 @@ impl Machine {
         self.text("log")
     }
 
-    /// What stands on the text screen: its 25 rows, one a line.
-    ///
-    /// # Errors
-    /// When the emulator does not answer.
-    pub fn screen(&self) -> Result<String> {
-        let file = self.dir.path().join("screen");
-        let mut qmp = self.qmp()?;
-        let cells = serde_json::json!({ "val": 0xb8000, "size": 4000, "filename": file });
-        qmp.execute("pmemsave", cells)?;
-        let rows = fs::read(&file)?;
-        let row = |row: &[u8]| -> String {
-            let text = row.iter().step_by(2);
-            text.map(|c| if c.is_ascii_graphic() { char::from(*c) } else { ' ' }).collect()
-        };
-        Ok(rows.chunks(160).map(|cells| row(cells).trim_end().to_owned() + "\n").collect())
-    }
-
     /// All that was sent on COM1 so far, whoever was listening.
     pub fn sent(&self) -> String {
         self.text("link")
@@ -108,6 +91,72 @@ impl Machine {
     /// When the emulator does not answer.
     pub fn qmp(&self) -> Result<Qmp> {
         Qmp::connect(&self.dir.path().join("qmp.sock"))
+    }
+
+    /// The text screen as it is now.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn screen(&self) -> Result<Screen> {
+        Screen::read(&mut self.qmp()?, self.dir.path())
+    }
+
+    /// The pixels on the screen as they are now: a portable pixmap.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn pixels(&self) -> Result<Vec<u8>> {
+        let file = self.dir.path().join("pixels");
+        self.qmp()?.execute("screendump", serde_json::json!({ "filename": file }))?;
+        Ok(fs::read(file)?)
+    }
+
+    /// Types `text` on the machine's keyboard, one with a US layout; `<esc>` and the like name other keys.
+    ///
+    /// # Errors
+    /// When a character is on no key, or the emulator does not answer.
+    pub fn type_keys(&self, text: &str) -> Result<()> {
+        let mut qmp = self.qmp()?;
+        for chord in keys::codes(text)? {
+            let keys: Vec<_> = chord
+                .iter()
+                .map(|code| serde_json::json!({ "type": "qcode", "data": code }))
+                .collect();
+            qmp.execute("send-key", serde_json::json!({ "keys": keys, "hold-time": 30 }))?;
+            // The keyboard's buffer is short, and a real mode guest slow.
+            thread::sleep(Duration::from_millis(80));
+        }
+        Ok(())
+    }
+
+    /// Waits until `enough` says so of the text screen; `what` names it in the error.
+    ///
+    /// # Errors
+    /// When the time is over or the machine ends first: with the screen and the tails of everything.
+    pub fn wait_screen_for(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        enough: impl Fn(&Screen) -> bool,
+    ) -> Result<Screen> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if self.exited()?.is_some() {
+                bail!("the machine ended before {what} was on the screen{}", self.tails());
+            }
+            let screen = self.screen()?;
+            if enough(&screen) {
+                return Ok(screen);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{what} was not on the screen within {} s\n--- screen ---\n{screen}{}",
+                    limit.as_secs(),
+                    self.tails()
+                );
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until the guest's console holds `text`, and gives the whole console.

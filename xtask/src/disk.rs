@@ -23,7 +23,7 @@ const SERIAL: &str = "524d4f46";
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must hold to read its menu and start anything a menu of ours asks for.
 const MODULES: &str = "biosdisk part_msdos fat normal configfile loadenv test echo serial terminal \
-                       linux multiboot multiboot2 chain drivemap boot halt \
+                       linux linux16 gzio multiboot multiboot2 chain drivemap boot halt \
                        reboot sleep search search_fs_uuid";
 
 /// What goes onto a disk: paths on the disk, and their bytes.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod analyst;
+mod archive;
 mod bench;
 mod build;
 mod debian;
@@ -20,6 +21,7 @@ mod scene;
 mod sector;
 mod session;
 mod sh;
+mod systems;
 mod test;
 
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ pub(crate) enum Multiboot {
     Two,
 }
 
-const HEAD: &str = "serial --unit=1 --speed=115200\nterminal_output serial\nset pager=0\n";
+const HEAD: &str = "serial --port=0x2f8 --speed=115200\nterminal_output serial\nset pager=0\n";
 
 /// The menu that runs `guest` (GRUB commands) under the VMM started as `vmm` says, or on the bare
 /// machine when there is none.

@@ -14,6 +14,7 @@ use crate::{
     image, initramfs,
     menu::{self, Multiboot},
     sector::{self, End},
+    systems::Boot,
 };
 
 /// The port and speed of the link, as the VMM's command line takes them.
@@ -30,6 +31,8 @@ pub(crate) enum Guest {
     Disk(PathBuf),
     /// The disk that boots by itself, and how it ends; on the bare machine only.
     Sector(End),
+    /// A real system of the table.
+    System(Boot),
 }
 
 impl Guest {
@@ -123,6 +126,11 @@ impl Scene {
                 ensure!(self.vmm.is_none(), "it boots by itself: put in a stick");
                 let config = Config::amd(sector::disk(dir.path(), *end)?);
                 return Ok(Prepared { config, vmm: None, dir });
+            }
+            Guest::System(boot) => {
+                files.extend(boot.files.iter().cloned());
+                second.clone_from(&boot.disk);
+                boot.commands.clone()
             }
         };
         let vmm = match &self.vmm {

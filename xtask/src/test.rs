@@ -18,8 +18,10 @@ mod once;
 mod refusal;
 mod reset;
 mod stick;
+mod systems;
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     fs::File,
     os::unix::process::CommandExt as _,
@@ -90,6 +92,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(inspect::tests());
     tests.extend(fault::tests());
     tests.extend(once::tests());
+    tests.extend(systems::tests());
     Ok(tests)
 }
 
@@ -120,24 +123,29 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
         }
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut said_by = BTreeMap::new();
     for test in &tests {
         if !chosen(test) {
             skipped += 1;
             continue;
         }
         let start = Instant::now();
-        let said = in_a_process(test, session)?;
+        let (said, verdict) = in_a_process(test, session)?;
         let seconds = start.elapsed().as_secs_f64();
-        match said {
+        match verdict {
             None => {
                 passed += 1;
                 println!("ok      {seconds:6.1} s  {}", test.name);
             }
-            Some(said) => {
+            Some(why) => {
                 failed += 1;
-                println!("FAILED  {seconds:6.1} s  {}\n{}", test.name, said.trim_end());
+                println!("FAILED  {seconds:6.1} s  {}\n{}\n{why}", test.name, said.trim_end());
             }
         }
+        said_by.insert(&test.name, said);
+    }
+    if said_by.keys().any(|name| means("system", name)) {
+        print!("\n{}\n", systems::table(|name| said_by.get(&name.to_owned()).map(String::as_str)));
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -154,8 +162,8 @@ pub(crate) fn one(name: &str) -> Result<()> {
     }
 }
 
-/// What the test said if it failed.
-fn in_a_process(test: &Test, session: &Session) -> Result<Option<String>> {
+/// What the test said, and how it failed if it did.
+fn in_a_process(test: &Test, session: &Session) -> Result<(String, Option<String>)> {
     // It outlives the process, which may be killed before it has cleaned up.
     let dir = tempfile::Builder::new().prefix("test-").tempdir()?;
     let output = tempfile::NamedTempFile::new()?;
@@ -186,10 +194,8 @@ fn in_a_process(test: &Test, session: &Session) -> Result<Option<String>> {
         thread::sleep(Duration::from_millis(20));
     };
     session.kills(None);
-    Ok(verdict.map(|why| {
-        let said = fs::read(output.path()).unwrap_or_default();
-        format!("{}\n{why}", String::from_utf8_lossy(&said))
-    }))
+    let said = fs::read(output.path()).unwrap_or_default();
+    Ok((String::from_utf8_lossy(&said).into_owned(), verdict))
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn stuck(second: Option<&[u8]>, expected: &str) -> Result<()> {
 pub(super) fn screen(machine: &Machine, text: &str) -> Result<()> {
     let plain = |text: &str| text.split_whitespace().collect::<String>();
     let deadline = Instant::now() + SHORT;
-    while !plain(&machine.screen()?).contains(&plain(text)) {
+    while !plain(&machine.screen()?.to_string()).contains(&plain(text)) {
         ensure!(Instant::now() < deadline, "no {text:?} on:\n{}", machine.screen()?);
         thread::sleep(Duration::from_millis(100));
     }
