@@ -4,6 +4,7 @@
 //! ended with all it started.
 
 mod attach;
+mod broken;
 mod debian;
 mod fault;
 mod figures;
@@ -81,6 +82,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(image::tests());
     tests.extend(figures::tests());
     tests.extend(refusal::tests());
+    tests.extend(broken::tests());
     tests.extend(guests::tests(&build::test_guests()?));
     tests.extend(debian::tests());
     tests.extend(reset::tests());

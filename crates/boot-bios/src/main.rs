@@ -90,27 +90,31 @@ fn attempt(
     next_disk: u32,
     otherwise: &mut Otherwise,
 ) {
+    let at_least = Info::at_least(memory, magic, info);
+    otherwise.drive = at_least.boot_drive;
+    otherwise.from = options::boot_at_least(at_least.command_line);
+    if let Ok(options) = options::parse(at_least.command_line) {
+        otherwise.log = options.vmm.log;
+    }
+    if next_disk != 0 {
+        return native::under_vmm(memory, next_disk, otherwise);
+    }
     let info = match Info::parse(memory, magic, info) {
         Ok(info) => info,
         Err(error) => {
             let why = format_args!(
-                "{error}. Start it by GRUB's multiboot or multiboot2 command, iPXE or QEMU."
+                "{error}. Start it by GRUB's multiboot or multiboot2 command, iPXE or QEMU; if it was, \
+                 by another of them, and report this machine."
             );
             return otherwise.tell(memory, &why);
         }
     };
-    otherwise.drive = info.boot_drive;
-    otherwise.from = options::boot_at_least(info.command_line);
-    if next_disk != 0 {
-        return native::under_vmm(memory, next_disk, otherwise);
-    }
     let options = match options::parse(info.command_line) {
         Ok(options) => options,
         Err(error) => {
             return otherwise.tell(memory, &format_args!("{error}. Correct the command line."));
         }
     };
-    otherwise.log = options.vmm.log;
     let Some(module) = info.modules().first() else {
         return otherwise.tell(
             memory,

@@ -92,7 +92,7 @@ pub struct Full;
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memory map too long: more than {MAX_ENTRIES} entries")
+        write!(f, "the memory map has more than {MAX_ENTRIES} ranges; expected at most as many")
     }
 }
 
@@ -156,6 +156,18 @@ impl Map {
             }
         }
         *self = out;
+    }
+
+    /// Takes RAM at `limit` and above, where the CPU has no addresses, out of the map: 2^52 is the most
+    /// that any has (AMD APM 2, 5.3).
+    pub fn limit_ram(&mut self, limit: u64) {
+        let entries = self.entries.get_mut(..self.len).unwrap_or_default();
+        for entry in entries {
+            if matches!(entry.kind, Kind::USABLE | Kind::ACPI | Kind::NVS) && entry.end() > limit {
+                entry.len = limit.saturating_sub(entry.base);
+            }
+        }
+        self.normalise();
     }
 
     /// Makes `base .. base + len` [`Kind::RESERVED`], whatever was there, and normalises.

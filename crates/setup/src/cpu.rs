@@ -52,6 +52,9 @@ pub(crate) struct Features {
     pub(crate) apic_id: u8,
     /// Threads of the processor it is part of (CPUID 8000_0008h ECX bits 7:0, plus 1).
     pub(crate) threads: u32,
+    /// Where its physical addresses end (CPUID 8000_0008h EAX bits 7:0), or those that four levels of
+    /// nested tables translate.
+    pub(crate) addresses: u64,
 }
 
 /// Checks a CPU by its CPUID leaves (`cpuid`) and its VM_CR (`vm_cr`, asked for only if it has SVM).
@@ -78,8 +81,10 @@ pub(crate) fn check(
     }
     let [.., apic_id] = cpuid(1).ebx.to_le_bytes();
     // The leaf exists: the one that reports nested paging comes after it.
-    let threads = (cpuid(0x8000_0008).ecx & 0xff) + 1;
-    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id, threads })
+    let sizes = cpuid(0x8000_0008);
+    let threads = (sizes.ecx & 0xff) + 1;
+    let addresses = 1 << (sizes.eax & 0xff).clamp(32, 48);
+    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id, threads, addresses })
 }
 
 /// [`check`] for the CPU that executes this.
@@ -183,7 +188,7 @@ mod tests {
                 1 => ebx = 0x0700_0800,
                 0x8000_0000 => eax = 0x8000_000a,
                 0x8000_0001 => (ecx, out) = (u32::from(svm) << 2, edx),
-                0x8000_0008 => ecx = 0x300f,
+                0x8000_0008 => (eax, ecx) = (0x3028, 0x300f),
                 0x8000_000a => out = u32::from(npt),
                 _ => {}
             }
@@ -196,7 +201,8 @@ mod tests {
     #[test]
     fn a_fit_cpu_is_described() {
         let features = check(cpu(true, true, NX | 1 << 26), || 0);
-        assert_eq!(features, Ok(Features { page_1gb: true, apic_id: 7, threads: 16 }));
+        let expected = Features { page_1gb: true, apic_id: 7, threads: 16, addresses: 1 << 40 };
+        assert_eq!(features, Ok(expected));
         assert!(!check(cpu(true, true, NX), || 0).unwrap().page_1gb);
     }
 

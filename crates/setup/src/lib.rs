@@ -69,6 +69,7 @@ pub fn start(
     let cpu = cpu::check_this()?;
     let image = Image::parse(boot.image)?;
     let mut map = boot.map;
+    map.limit_ram(cpu.addresses);
     let cpus = guest::count_cpus(memory, boot.rsdp.as_ref(), cpu.threads)?;
     let needs = Needs {
         image_len: image.memory_len(),

@@ -81,7 +81,10 @@ fn change_module(contents: &mut Contents, change: impl FnOnce(&mut Vec<u8>)) -> 
 }
 
 /// A machine whose first disk starts Ramooflax as a stick does and whose second boots by itself.
-fn prepare(options: &str, change: impl FnOnce(&mut Contents) -> Result<()>) -> Result<Prepared> {
+pub(super) fn prepare(
+    options: &str,
+    change: impl FnOnce(&mut Contents) -> Result<()>,
+) -> Result<Prepared> {
     let mut prepared = Scene::bare(Guest::Sector(End::Halt)).prepare()?;
     let Vmm { loader, stripped, .. } = build::vmm()?;
     let files = vec![(loader, "ramooflax".to_owned()), (stripped, "resident".to_owned())];

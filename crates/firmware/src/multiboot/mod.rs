@@ -77,10 +77,16 @@ impl fmt::Display for Error {
                 "not started by a multiboot loader: EAX = {magic:#x}, expected 0x2badb002 or 0x36d76289"
             ),
             Self::Unreadable { what, at } => {
-                write!(f, "multiboot {what} at {at:#x} is outside the memory that can be read")
+                write!(
+                    f,
+                    "multiboot {what} at {at:#x} is outside the memory that can be read; expected below 4 GiB"
+                )
             }
             Self::Malformed { what, at } => {
-                write!(f, "multiboot {what} at {at:#x} makes no sense: wrong length or address")
+                write!(
+                    f,
+                    "multiboot {what} at {at:#x} makes no sense: not the expected length or address"
+                )
             }
             Self::NoMemoryMap => {
                 write!(f, "the loader gave no memory map; expected one, or at least memory sizes")
@@ -121,27 +127,46 @@ impl<'a> Info<'a> {
     /// # Errors
     /// See [`Error`].
     pub fn parse<P: Phys + ?Sized>(mem: &'a P, magic: u32, info: u32) -> Result<Info<'a>, Error> {
-        let protocol = Protocol::from_magic(magic).ok_or(Error::Magic(magic))?;
-        let mut out = Self {
-            protocol,
+        let mut out = Self::empty();
+        out.gather(mem, magic, info)?;
+        Ok(out)
+    }
+
+    /// What can be understood of information that [`Info::parse`] refuses, up to where it stopped: the
+    /// command line and the boot drive come first.
+    #[must_use]
+    pub fn at_least<P: Phys + ?Sized>(mem: &'a P, magic: u32, info: u32) -> Info<'a> {
+        let mut out = Self::empty();
+        // Whoever asks has been told the error.
+        let _ = out.gather(mem, magic, info);
+        out
+    }
+
+    const fn empty() -> Self {
+        Self {
+            protocol: Protocol::One,
             command_line: &[],
             map: Map::new(),
             acpi_rsdp: None,
             boot_drive: None,
-            modules: [Module::default(); MAX_MODULES],
+            modules: [Module { start: 0, end: 0, string: &[] }; MAX_MODULES],
             modules_len: 0,
-        };
-        let sizes = match protocol {
-            Protocol::One => one::parse(mem, info, &mut out)?,
-            Protocol::Two => two::parse(mem, info, &mut out)?,
-        };
-        if out.map.entries().is_empty() {
-            let (lower, upper) = sizes.ok_or(Error::NoMemoryMap)?;
-            out.add_range(0, u64::from(lower) << 10, Kind::USABLE)?;
-            out.add_range(1 << 20, u64::from(upper) << 10, Kind::USABLE)?;
         }
-        out.map.normalise();
-        Ok(out)
+    }
+
+    fn gather<P: Phys + ?Sized>(&mut self, mem: &'a P, magic: u32, info: u32) -> Result<(), Error> {
+        self.protocol = Protocol::from_magic(magic).ok_or(Error::Magic(magic))?;
+        let sizes = match self.protocol {
+            Protocol::One => one::parse(mem, info, self)?,
+            Protocol::Two => two::parse(mem, info, self)?,
+        };
+        if self.map.entries().is_empty() {
+            let (lower, upper) = sizes.ok_or(Error::NoMemoryMap)?;
+            self.add_range(0, u64::from(lower) << 10, Kind::USABLE)?;
+            self.add_range(1 << 20, u64::from(upper) << 10, Kind::USABLE)?;
+        }
+        self.map.normalise();
+        Ok(())
     }
 
     /// The first modules, at most [`MAX_MODULES`].

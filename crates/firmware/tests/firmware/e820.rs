@@ -29,6 +29,22 @@ fn qemu(low_end: u64, high_end: u64) -> Map {
 }
 
 #[test]
+fn ram_beyond_all_addresses_is_none() {
+    let ram = |from, to, kind| (from, to, kind);
+    let mut map = map(&[
+        ram(0, 0x9_f000, Kind::USABLE),
+        ram(GIB, 5 * GIB, Kind::USABLE),
+        ram(1 << 60, 1 << 61, Kind::ACPI),
+        ram(1 << 62, u64::MAX, Kind::USABLE),
+        ram(1 << 61, 1 << 62, Kind::RESERVED),
+    ]);
+    map.limit_ram(4 * GIB);
+    assert_eq!(map.highest_ram_end(), 4 * GIB);
+    assert_eq!(map.usable_bytes(), 0x9_f000 + 3 * GIB);
+    assert_eq!(map.entries().len(), 3);
+}
+
+#[test]
 fn qemu_512_mib() {
     let mut map = qemu(512 * MIB, 4 * GIB);
     assert_eq!(map.entries().len(), 8);

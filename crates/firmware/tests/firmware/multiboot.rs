@@ -108,6 +108,20 @@ fn what_multiboot_1_points_to_must_be_there() {
 }
 
 #[test]
+fn of_what_is_refused_the_beginning_is_kept() {
+    let mut info = info_one(0x4f, 6);
+    let at = 0xdead_0000;
+    info[48..52].copy_from_slice(&u32::to_le_bytes(at));
+    let mem = memory_one(&info);
+    let what = "memory map";
+    assert_eq!(Info::parse(&mem, ONE, AT).unwrap_err(), Error::Unreadable { what, at });
+    let info = Info::at_least(&mem, ONE, AT);
+    assert_eq!((info.command_line, info.boot_drive), (&b"/ramooflax wait"[..], Some(0x80)));
+    let info = Info::at_least(&mem, 0, AT);
+    assert_eq!((info.command_line, info.boot_drive), (&b""[..], None));
+}
+
+#[test]
 fn another_loader_is_refused() {
     let error = Info::parse(&Ram::default(), 0x1234, 0).unwrap_err();
     assert_eq!(error, Error::Magic(0x1234));
