@@ -1,5 +1,6 @@
 //! What one CPU owns beside its vCPU.
 use crate::{exits::Exits, nmi::Nmi, step::Step};
+use core::fmt;
 use vcpu::{Exit, Vcpu};
 
 /// The state of one CPU. Nothing here is shared.
@@ -21,6 +22,15 @@ impl Cpu {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Writes how often it exited, a line for each kind.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(crate) fn write_counters(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let mut rows = Exit::NAMES.iter().zip(self.counters);
+        rows.try_for_each(|(name, count)| writeln!(out, "{name} {count}"))
     }
 
     #[inline(always)]

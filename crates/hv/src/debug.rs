@@ -14,6 +14,7 @@ use handover::Note;
 use link::Link;
 use stub::{Action, Reason};
 use target::View;
+pub(crate) use target::{guest_registers, parts};
 use vcpu::{Intercept, System, Vcpu, Wait};
 use x86defs::{dr, rflags, vector};
 

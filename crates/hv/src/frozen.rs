@@ -1,39 +1,88 @@
-//! After a fault of the VMM itself: the guest never runs again, but the analyst's line answers, so that the
-//! log can be read. Nothing of the machine's own state is trusted but that: the line gets a stub of its own, and
-//! no lock is waited for.
-use crate::debug::{breathe, dump};
-use crate::{Host, Machine, machine::Line};
+//! After a fault of the VMM itself: the guest never runs again, but the analyst's line answers, with a report of
+//! the fault, the VMM's registers and memory, and the guest's. The line gets a stub of its own, and no lock is
+//! waited for: whoever held it does not come back.
+use crate::debug::{breathe, dump, guest_registers, parts};
+use crate::report::Report;
+use crate::{Cpu, Host, Machine, machine::Line};
 use core::fmt::{self, Write};
 use handover::Note;
 use link::Link;
 use stub::{
     Action, Breakpoint, BreakpointError, Changed, PACKET, Reason, Refused, Regs, Stub, Target,
 };
+use vcpu::{System::Dr7, Vcpu};
 
-/// What the dead machine shows: the VMM's registers at the fault, the guest's memory by physical address.
+/// The guest's CPU, gdb's thread 1; the other is the VMM.
+const GUEST: usize = 0;
+/// The VMM, gdb's thread 2.
+const VMM: usize = 1;
+
+/// Two packets' room for the stub that answers.
+pub struct Room {
+    /// The packet being received.
+    pub frame: &'static mut [u8; PACKET],
+    /// The packet being answered.
+    pub scratch: &'static mut [u8; PACKET],
+}
+
+/// What the dead machine shows.
 struct Dead<'a, H: Host> {
     machine: &'a Machine<H>,
-    regs: Regs,
+    cpu: &'a Cpu,
+    vcpu: &'a dyn Vcpu,
+    report: &'a Report,
+    /// The last fault met in the answering.
+    later: &'a Report,
 }
 
 impl<H: Host> Target for Dead<'_, H> {
     fn cpus(&self) -> usize {
-        1
+        2
     }
 
-    fn registers(&mut self, _: usize) -> Regs {
-        self.regs
+    fn registers(&mut self, cpu: usize) -> Regs {
+        if cpu == VMM {
+            return self.report.regs;
+        }
+        // Where the analyst held the debug registers, the guest's own are with the debugger, if it was not at work.
+        let console = self.machine.console.as_ref().and_then(|console| console.try_lock());
+        let held = console.map(|console| console.debugger.guest(self.vcpu));
+        let plain =
+            || (core::array::from_fn(|n| self.vcpu.debug_address(n)), self.vcpu.system(Dr7));
+        guest_registers(self.vcpu, held.unwrap_or_else(plain))
     }
 
     fn set_registers(&mut self, _: usize, _: &Regs, _: Changed) -> Result<(), Refused> {
         Err(Refused)
     }
 
-    fn read_memory(&mut self, _: usize, gpa: u64, out: &mut [u8]) -> usize {
-        if self.machine.host.read_memory(gpa, out) { out.len() } else { 0 }
+    fn read_memory(&mut self, cpu: usize, address: u64, out: &mut [u8]) -> usize {
+        let host = &self.machine.host;
+        let paging = self.vcpu.paging();
+        let len = out.len();
+        parts(address, len, |at, from, to| {
+            let Some(out) = out.get_mut(from..to) else { return false };
+            if cpu == GUEST {
+                paging.lookup(host, at).is_ok_and(|found| host.read_memory(found.gpa, out))
+            } else {
+                // The VMM's lower half is the guest's physical memory.
+                host.read_memory(at, out) || host.read_own(at, out)
+            }
+        })
     }
 
     fn write_memory(&mut self, _: usize, _: u64, _: &[u8]) -> bool {
+        false
+    }
+
+    fn read_physical(&mut self, gpa: u64, out: &mut [u8]) -> usize {
+        let len = out.len();
+        parts(gpa, len, |at, from, to| {
+            out.get_mut(from..to).is_some_and(|out| self.machine.host.read_memory(at, out))
+        })
+    }
+
+    fn write_physical(&mut self, _: u64, _: &[u8]) -> bool {
         false
     }
 
@@ -58,13 +107,13 @@ impl<H: Host> Dead<'_, H> {
         match request {
             wire::Request::Help => wire::write_help(out),
             wire::Request::Version => writeln!(out, "Ramooflax {}, frozen", wire::VERSION),
+            wire::Request::Fault => self.tell(out),
             wire::Request::Log => match self.machine.log.try_lock() {
                 Some(log) => log.dump(out),
                 None => {
                     writeln!(out, "the fault came while the log was written: it is not readable")
                 }
             },
-            wire::Request::Exits => writeln!(out, "the exits went with the CPU that made them"),
             wire::Request::Physical(what) => {
                 dump::write(what, out, |gpa, bytes| self.machine.host.read_memory(gpa, bytes))
             }
@@ -73,26 +122,61 @@ impl<H: Host> Dead<'_, H> {
             }
             // The stub makes an action of it.
             wire::Request::Reset { .. } => Ok(()),
-            wire::Request::Counters => writeln!(out, "the counters went with the CPU that counted"),
+            wire::Request::Exits => self.cpu.exits.write(32, out),
+            wire::Request::Counters => self.cpu.write_counters(out),
         }
+    }
+
+    /// The report, and the last exits before it.
+    fn tell(&self, out: &mut dyn Write) -> fmt::Result {
+        write!(out, "{}", self.report)?;
+        if !self.later.is_empty() {
+            write!(out, "and later, in the answering: {}", self.later)?;
+        }
+        writeln!(out, "last exits:")?;
+        self.cpu.exits.write(16, out)
     }
 }
 
-/// Serve the analyst for ever on `link`, which nobody else uses any more, with the VMM's registers `regs`.
+/// A writer's text as one line of the log.
+struct Told<'a, H: Host>(&'a Dead<'a, H>);
+
+impl<H: Host> fmt::Display for Told<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(f)
+    }
+}
+
+/// Serve the analyst for ever on `link`, which nobody else uses any more. The fault is told in the log and to a
+/// client that waits, unless there was a `later` one, met in the answering.
 pub fn frozen<H: Host, L: Link>(
     machine: &Machine<H>,
+    (cpu, vcpu): (&Cpu, &dyn Vcpu),
     link: L,
-    frame: &'static mut [u8; PACKET],
-    scratch: &'static mut [u8; PACKET],
-    regs: Regs,
+    room: Room,
+    report: &Report,
+    later: &Report,
 ) -> ! {
-    let mut target = Dead { machine, regs };
-    let mut stub = Stub::new(frame, scratch, Line(link));
-    // Whoever waits for a stop gets one; whoever comes later finds the machine stopped.
-    if machine.attached() {
-        stub.take_over();
+    const WHY: Reason = Reason::Aborted { cpu: VMM };
+    let told = !later.is_empty();
+    let mut target = Dead { machine, cpu, vcpu, report, later };
+    let mut stub = Stub::new(room.frame, room.scratch, Line(link));
+    if !told {
+        machine.try_log(format_args!("{}", Told(&target)));
     }
-    let mut action = stub.stopped(&mut target, Reason::Interrupt { cpu: 0 });
+    // Whoever waits for a stop gets one, whoever waits for an answer an error; whoever comes later finds the
+    // machine stopped.
+    let served = told || machine.console.as_ref().is_some_and(|console| console.is_locked());
+    match (machine.attached(), served) {
+        (true, false) => {
+            stub.take_over();
+            stub.say(format_args!("{}", Told(&target)));
+        }
+        (true, true) => stub.fail(),
+        (false, _) => {}
+    }
+    let mut action = stub.stopped(&mut target, WHY);
+    machine.set_attached(false);
     loop {
         if let Action::Reset { stop } = action {
             stub.output().0.flush();
@@ -103,11 +187,17 @@ pub fn frozen<H: Host, L: Link>(
         }
         if !matches!(action, Action::None | Action::Interrupt) {
             // It does not go on: it has stopped again, at the same place.
-            action = stub.stopped(&mut target, Reason::Interrupt { cpu: 0 });
+            action = stub.stopped(&mut target, WHY);
             continue;
         }
         action = match stub.output().0.receive() {
-            Some(byte) => stub.incoming(&mut target, byte),
+            Some(byte) => {
+                // For the stub that has to stand in for this one if the answer fails.
+                machine.set_attached(stub.attached());
+                let action = stub.incoming(&mut target, byte);
+                machine.set_attached(false);
+                action
+            }
             None => {
                 breathe();
                 Action::None

@@ -34,17 +34,19 @@ mod nested;
 mod nmi;
 mod ports;
 mod probe;
+mod report;
 mod run;
 mod step;
 mod string_io;
 
 pub use cpu::Cpu;
-pub use frozen::frozen;
+pub use frozen::{Room, frozen};
 pub use host::Host;
 pub use log::Log;
 pub use machine::{Buffers, Machine};
 pub use microcode::LARGEST as MICROCODE;
 pub use nested::{APIC_WINDOW, Nested, Roots};
+pub use report::Report;
 pub use run::run;
 pub use stub::{PACKET, Regs};
 

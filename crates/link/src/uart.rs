@@ -20,8 +20,9 @@ const LSR_IDLE: u8 = 1 << 6;
 const FIFO: u8 = 16;
 
 /// Reads of the line status register until a full FIFO counts as stuck. At about a microsecond each
-/// on an LPC or ISA bus this outlasts 16 bytes at 1,200 baud.
-const PATIENCE: u32 = 200_000;
+/// on an LPC or ISA bus this is some seconds: a UART sends whoever listens, but one that an emulator or a management
+/// controller stands for waits for the reader at the other end, and a reply with a byte missing is lost as a whole.
+const PATIENCE: u32 = 5_000_000;
 
 /// The UART.
 #[derive(Debug)]

@@ -3,7 +3,8 @@ use crate::carve::{Carve, Exhausted};
 use crate::descriptors::{Descriptors, Stacks, Tables};
 use core::fmt;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU32};
+use handover::HandOver;
 use svm::{IoMap, MsrMap, Parts, Refusal, Svm};
 use x86defs::vmcb::Vmcb;
 
@@ -13,12 +14,22 @@ pub(crate) struct Local {
     pub(crate) nmi: AtomicBool,
     /// An INIT came as #SX; at GS:1.
     pub(crate) init: AtomicBool,
-    /// The machine, for a report of a fault.
-    pub(crate) machine: *const (),
-    /// Two packet buffers for the stub that answers after a fault.
+    /// How many faults there were; all but the first were met in the answering.
+    pub(crate) faults: AtomicU32,
+    /// What runs the guest (`start::Guest`), null until it is there.
+    pub(crate) guest: *mut (),
+    /// What is known of the first fault.
+    pub(crate) report: *mut hv::Report,
+    /// What is known of the last one met in the answering.
+    pub(crate) later: *mut hv::Report,
+    /// Top of the stack the line is answered on after a fault.
+    pub(crate) report_stack: u64,
+    /// Two packet buffers for the stub that answers.
     pub(crate) spare: [*mut [u8; hv::PACKET]; 2],
-    /// A fault was met: a second one, in the answering, halts.
-    pub(crate) frozen: AtomicBool,
+    /// Bytes of the image, which begins at the first of the hole.
+    pub(crate) image: u64,
+    /// The command line.
+    pub(crate) options: handover::Options,
 }
 
 /// Why a CPU cannot start.
@@ -47,33 +58,70 @@ impl From<Exhausted> for Failure {
     }
 }
 
+const PAGE: u64 = 4096;
+/// Bytes of the stack the VMM runs on, and of that it answers on after a fault.
 const STACK: u64 = 16 << 10;
-const NMI_STACK: u64 = 4 << 10;
-/// The stub answers on it after a fault of the stack itself.
-const FAULT_STACK: u64 = 16 << 10;
+/// Bytes of the stack a handler needs that only sets a flag, or reports and leaves it.
+const HANDLER: u64 = 4 << 10;
+/// Bytes of the stack a fault is reported from: its sentence is put together there.
+const REPORTING: u64 = 8 << 10;
 
-/// Set up this CPU. Gives its vCPU, its stack's top and what GS points to.
+/// One CPU's stacks: their tops, and the page below each that is to be unmapped.
+pub(crate) struct CpuStacks {
+    interrupt: Stacks,
+    report: u64,
+    pub(crate) main: u64,
+    pub(crate) guards: [u64; 6],
+}
+
+impl CpuStacks {
+    pub(crate) fn carve(carve: &mut Carve) -> Result<Self, Exhausted> {
+        let mut guards = [0; 6];
+        let mut places = guards.iter_mut();
+        let mut stack = |len| {
+            let hpa = carve.bytes(PAGE + len, PAGE)?;
+            *places.next().ok_or(Exhausted)? = hpa;
+            Ok(carve.pointer(hpa) as u64 + PAGE + len)
+        };
+        let interrupt = Stacks {
+            nmi: stack(HANDLER)?,
+            double_fault: stack(REPORTING)?,
+            machine_check: stack(REPORTING)?,
+            fault: stack(REPORTING)?,
+        };
+        let (report, main) = (stack(STACK)?, stack(STACK)?);
+        Ok(Self { interrupt, report, main, guards })
+    }
+}
+
+/// Set up this CPU. Gives its vCPU and what GS points to.
 pub(crate) fn set_up(
     carve: &mut Carve,
     tables: &Tables,
+    stacks: &CpuStacks,
+    handover: &HandOver,
     nested_root: u64,
-) -> Result<(Svm, u64, &'static mut Local), Failure> {
-    let mut stack = |len| carve.bytes(len, 4096).map(|hpa| carve.pointer(hpa) as u64 + len);
-    let stacks = Stacks { nmi: stack(NMI_STACK)?, fault: stack(FAULT_STACK)? };
-    let top = stack(STACK)?;
+) -> Result<(Svm, &'static mut Local), Failure> {
     // SAFETY: zeroes are bytes.
     let spare: [*mut _; 2] = unsafe { [carve.zeroed()?.0, carve.zeroed()?.0] };
+    let report: *mut _ = carve.put(hv::Report::default())?;
+    let later: *mut _ = carve.put(hv::Report::default())?;
     let local = carve.put(Local {
         nmi: AtomicBool::new(false),
         init: AtomicBool::new(false),
-        machine: ptr::null(),
+        faults: AtomicU32::new(0),
+        guest: ptr::null_mut(),
+        report,
+        later,
+        report_stack: stacks.report,
         spare,
-        frozen: AtomicBool::new(false),
+        image: handover.image.len,
+        options: handover.options,
     })?;
     let descriptors = carve.put(Descriptors::new())?;
     let local_at: *mut Local = local;
     // SAFETY: both live in the hole for ever; GS is used by the VMM's handlers alone.
-    unsafe { descriptors.load(&stacks, tables, local_at as u64) };
+    unsafe { descriptors.load(&stacks.interrupt, tables, local_at as u64) };
     // SAFETY: zeroes are a VMCB, a map that watches nothing, and bytes.
     let ((vmcb, vmcb_hpa), (_, host_vmcb_hpa), (_, hsave), (io, io_map_hpa), (msrs, msr_map_hpa)) = unsafe {
         (
@@ -105,5 +153,5 @@ pub(crate) fn set_up(
     };
     // SAFETY: everything was carved zeroed for this vCPU alone; SVM is on, GIF is 0, the descriptor
     // tables are loaded.
-    Ok((unsafe { Svm::new(parts) }, top, local))
+    Ok((unsafe { Svm::new(parts) }, local))
 }

@@ -2,12 +2,12 @@
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
 use core::mem::size_of;
-use x86defs::msr;
+use x86defs::{cr::CR4_MCE, msr};
 
 global_asm!(include_str!("entry.S"));
 
 unsafe extern "C" {
-    static exception_stubs: [[u8; 16]; 32];
+    static exception_stubs: [[u8; 16]; 256];
     static window_stubs: [[u8; 32]; 256];
     fn nmi_stub();
 }
@@ -15,9 +15,15 @@ unsafe extern "C" {
 const CODE: u16 = 0x08;
 const TSS: u16 = 0x18;
 
-/// Interrupt stacks: top addresses.
+/// Interrupt stacks: top addresses. Each kind that may come while another is handled has its own.
 pub(crate) struct Stacks {
+    /// IST1.
     pub(crate) nmi: u64,
+    /// IST2: #DF, which comes when the delivery of another exception failed.
+    pub(crate) double_fault: u64,
+    /// IST3: #MC, which may come at any instruction.
+    pub(crate) machine_check: u64,
+    /// IST4: all others, so that one is delivered where the stack itself is what failed.
     pub(crate) fault: u64,
 }
 
@@ -50,7 +56,7 @@ impl Gate {
 
 /// The IDTs, shared by all CPUs.
 pub(crate) struct Tables {
-    main: [Gate; 32],
+    main: [Gate; 256],
     window: [Gate; 256],
     main_pointer: Pointer,
     window_pointer: Pointer,
@@ -58,19 +64,24 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) const EMPTY: Self = Self {
-        main: [Gate([0; 2]); 32],
+        main: [Gate([0; 2]); 256],
         window: [Gate([0; 2]); 256],
         main_pointer: Pointer::EMPTY,
         window_pointer: Pointer::EMPTY,
     };
 
-    /// Fill the gates. An NMI may come in the window as well. #MC may not: CR4.MCE is 0, so that vector 18,
-    /// which the guest may give to any device, is an interrupt there like the others.
+    /// Fill the gates. An NMI, #MC and #SX may come in the window as well: the stubs know the latter two from the
+    /// interrupts that a guest may give the same vectors.
     pub(crate) fn fill(&mut self) {
         let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
         let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 32;
         for (n, gate) in self.main.iter_mut().enumerate() {
-            *gate = Gate::interrupt(exception(n), if matches!(n, 8 | 18) { 2 } else { 0 });
+            let ist = match n {
+                8 => 2,
+                18 => 3,
+                _ => 4,
+            };
+            *gate = Gate::interrupt(exception(n), ist);
         }
         for (n, gate) in self.window.iter_mut().enumerate() {
             *gate = Gate::interrupt(window(n), 0);
@@ -79,7 +90,7 @@ impl Tables {
             gates[2] = Gate::interrupt(nmi_stub as *const () as u64, 1);
         }
         self.main_pointer = Pointer {
-            limit: size_of::<[Gate; 32]>() as u16 - 1,
+            limit: size_of::<[Gate; 256]>() as u16 - 1,
             base: &raw const self.main as u64,
         };
         self.window_pointer = Pointer {
@@ -115,7 +126,8 @@ impl Descriptors {
     /// # Safety
     /// `self` and `tables` stay where they are for ever; `local` is what the handlers expect.
     pub(crate) unsafe fn load(&'static mut self, stacks: &Stacks, tables: &Tables, local: u64) {
-        for (n, top) in [stacks.nmi, stacks.fault].into_iter().enumerate() {
+        let tops = [stacks.nmi, stacks.double_fault, stacks.machine_check, stacks.fault];
+        for (n, top) in tops.into_iter().enumerate() {
             self.tss[9 + 2 * n] = top as u32;
             self.tss[10 + 2 * n] = (top >> 32) as u32;
         }
@@ -154,6 +166,8 @@ impl Descriptors {
                 tss = in(reg) TSS,
                 idt = in(reg) tables.main_idtr(),
             );
+            // A machine check would otherwise shut the CPU down without a word (APM 2, 9.3).
+            asm!("mov {0}, cr4", "or {0}, {mce}", "mov cr4, {0}", out(reg) _, mce = const CR4_MCE);
             asm!("wrmsr", in("ecx") msr::GS_BASE, in("eax") local as u32, in("edx") (local >> 32) as u32);
         }
     }

@@ -13,11 +13,12 @@ resident_entry:
 .global run_on_stack
 run_on_stack:
     mov rsp, rsi
+    # The end of every backtrace.
     xor ebp, ebp
     call rdx
     ud2
 
-# MSR accesses that may raise #GP: the fault handler goes on at msr_refused.
+# Accesses that may raise #GP or #PF: the fault handler goes on at `refused`.
 # msr_read(edi: msr, rsi: *mut u64) -> eax: 1 if it was read
 .global msr_read
 .global msr_read_at
@@ -44,12 +45,22 @@ msr_write_at:
     mov eax, 1
     ret
 
-.global msr_refused
-msr_refused:
+# memory_read(rdi: *mut u8, rsi: address, rdx: bytes) -> eax: 1 if all of it could be read
+.global memory_read
+.global memory_read_at
+memory_read:
+    mov rcx, rdx
+memory_read_at:
+    rep movsb
+    mov eax, 1
+    ret
+
+.global refused
+refused:
     xor eax, eax
     ret
 
-# Exceptions: vector and error code (or 0) on the stack, general registers saved, then Rust.
+# Every vector: its number and an error code (or 0) on the stack, general registers saved, then Rust.
 .macro exception number, has_error
 .balign 16
     .if \has_error == 0
@@ -63,7 +74,7 @@ msr_refused:
 .global exception_stubs
 exception_stubs:
 .set n, 0
-.rept 32
+.rept 256
     .if (n == 8) || ((n >= 10) && (n <= 14)) || (n == 17) || (n == 21) || (n == 29) || (n == 30)
     exception n, 1
     .else
@@ -133,7 +144,9 @@ nmi_stub:
 # The interrupt window (svm): the vector into R10D, IF cleared in the frame, back.
 .macro interrupt number
 .balign 32
-    .if \number == 30
+    .if \number == 18
+    jmp window_18
+    .elseif \number == 30
     jmp window_30
     .else
     mov r10d, \number
@@ -152,6 +165,23 @@ window_30:
     and qword ptr [rsp + 16], -0x201
     iretq
 1:  mov r10d, 30
+    and qword ptr [rsp + 16], -0x201
+    iretq
+
+# Vector 18 is an external interrupt, or #MC, which neither pushes an error code. MCG_STATUS.MCIP tells (APM 2, 9.3.1.2):
+# #MC sets it, and a handler clears it at its end: the guest's own takes no interrupts meanwhile.
+window_18:
+    push rax
+    push rcx
+    push rdx
+    mov ecx, 0x17a
+    rdmsr
+    test al, 4
+    pop rdx
+    pop rcx
+    pop rax
+    jnz exception_stubs + 18 * 16
+    mov r10d, 18
     and qword ptr [rsp + 16], -0x201
     iretq
 

@@ -1,19 +1,23 @@
-//! What the VMM does about its own faults: the MSR accesses that may raise #GP go on, debug traps are
-//! ignored, all else freezes the guest, is logged, and the analyst's line answers from then on.
+//! What the VMM does about its own faults: accesses that may fail go on, debug traps are ignored, all else freezes
+//! the guest, is reported, and the analyst's line answers from then on.
 use crate::cpu::Local;
-use crate::start::Real;
+use crate::host::{Pc, uart};
+use crate::start::{Guest, run_on_stack};
+use crate::{backtrace, host};
 use core::arch::asm;
+use core::fmt::Arguments;
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
 use handover::VMM_BASE;
-use hv::Regs;
+use hv::{Log, Regs, Room};
 use link::{CpuPorts, uart::Uart};
 use x86defs::{msr, rflags, vector};
 
 unsafe extern "C" {
     fn msr_read_at();
     fn msr_write_at();
-    fn msr_refused();
+    fn memory_read_at();
+    fn refused();
 }
 
 /// What `exception_common` leaves on the stack.
@@ -31,12 +35,28 @@ struct Frame {
 
 /// #SX: a redirected INIT (APM 2, 15.28).
 const SX: u64 = 30;
+/// #MC.
+const MC: u64 = 18;
+/// Faults after which the line still answers: each may be the doing of what the analyst asked to see.
+const MOST: u32 = 16;
+
+/// The exceptions' names (APM 2, table 8-1).
+const NAMES: [&str; 32] = [
+    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP",
+    "#PF", "", "#MF", "#AC", "#MC", "#XF", "", "#CP", "", "", "", "", "", "", "#HV", "#VC", "#SX",
+    "",
+];
 
 #[unsafe(no_mangle)]
 extern "C" fn resident_exception(frame: &mut Frame) {
     let at = |place: unsafe extern "C" fn()| frame.rip == place as *const () as u64;
-    if frame.vector == u64::from(vector::GP) && (at(msr_read_at) || at(msr_write_at)) {
-        frame.rip = msr_refused as *const () as u64;
+    let foreseen = match frame.vector as u8 {
+        vector::GP => at(msr_read_at) || at(msr_write_at) || at(memory_read_at),
+        vector::PF => at(memory_read_at),
+        _ => false,
+    };
+    if foreseen {
+        frame.rip = refused as *const () as u64;
         return;
     }
     if frame.vector == SX {
@@ -51,54 +71,118 @@ extern "C" fn resident_exception(frame: &mut Frame) {
         frame.rflags |= rflags::RF;
         return;
     }
-    let cr2: u64;
-    // SAFETY: reading CR2 has no effect.
-    unsafe { asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
-    let text = format_args!(
-        "VMM fault: vector {} error {:#x} at {:#x}, CR2 {cr2:#x}, RSP {:#x}; frozen",
-        frame.vector, frame.error, frame.rip, frame.rsp
-    );
+    let mut regs = system_registers();
     let [r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax] = frame.registers;
-    let (rip_linear, ip, eflags, rsp) = (frame.rip, frame.rip, frame.rflags, frame.rsp);
-    let general =
-        Regs { rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, ..Regs::default() };
-    report(text, Regs { r12, r13, r14, r15, rip_linear, ip, eflags, cr2, ..general })
+    (regs.rax, regs.rbx, regs.rcx, regs.rdx) = (rax, rbx, rcx, rdx);
+    (regs.rsi, regs.rdi, regs.rbp, regs.rsp) = (rsi, rdi, rbp, frame.rsp);
+    (regs.r8, regs.r9, regs.r10, regs.r11) = (r8, r9, r10, r11);
+    (regs.r12, regs.r13, regs.r14, regs.r15) = (r12, r13, r14, r15);
+    (regs.rip_linear, regs.ip, regs.eflags) = (frame.rip, frame.rip, frame.rflags);
+    (regs.cs.selector, regs.ss.selector) = (frame.cs as u16, frame.ss as u16);
+    let number = frame.vector;
+    let name = NAMES.get(number as usize).copied().unwrap_or("an interrupt nobody asked for");
+    let what = format_args!(
+        "VMM fault: vector {number} ({name}) error {:#x} at {:#x}, CR2 {:#x}; frozen",
+        frame.error, frame.rip, regs.cr2
+    );
+    if number == MC {
+        let (status, bank, value) = host::machine_check();
+        freeze(format_args!("{what}; MCG_STATUS {status:#x}, bank {bank} {value:#x}"), regs)
+    }
+    freeze(what, regs)
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    report(format_args!("VMM panic: {info}; frozen"), Regs::default())
+    let mut regs = system_registers();
+    // SAFETY: reads three registers.
+    unsafe {
+        asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
+            out(reg) regs.ip, out(reg) regs.rsp, out(reg) regs.rbp, options(nomem, nostack));
+    }
+    regs.rip_linear = regs.ip;
+    freeze(format_args!("VMM panic: {info}; frozen"), regs)
+}
+
+/// The registers that say how the VMM itself runs.
+fn system_registers() -> Regs {
+    let mut regs = Regs::default();
+    // SAFETY: reading control registers has no effect.
+    unsafe {
+        asm!("mov {}, cr0", "mov {}, cr2", "mov {}, cr3", "mov {}, cr4",
+            out(reg) regs.cr0, out(reg) regs.cr2, out(reg) regs.cr3, out(reg) regs.cr4,
+            options(nomem, nostack));
+    }
+    (regs.efer, regs.gs.base) = (read_msr(msr::EFER), read_msr(msr::GS_BASE));
+    // Flat 64-bit code, so that a debugger disassembles it as such.
+    (regs.cs.attributes, regs.cs.limit) = (0xa9b, u32::MAX);
+    regs
+}
+
+fn read_msr(register: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the callers name MSRs that every 64-bit CPU has, and reading them has no effect.
+    unsafe {
+        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// What GS points to; `None` before the descriptor tables are loaded, when GS base is the loader's 0.
 fn local() -> Option<&'static Local> {
-    let (low, high): (u32, u32);
-    // SAFETY: every 64-bit CPU has this MSR, and reading it has no effect.
-    unsafe {
-        asm!("rdmsr", in("ecx") msr::GS_BASE, out("eax") low, out("edx") high, options(nomem, nostack));
-    }
-    let base = u64::from(high) << 32 | u64::from(low);
+    let base = read_msr(msr::GS_BASE);
     // SAFETY: the VMM sets GS base once, to this CPU's `Local`, which lives for ever in the upper half.
     (base >= VMM_BASE).then(|| unsafe { &*(base as *const Local) })
 }
 
-/// Log the fault, and answer the analyst from now on.
-fn report(text: core::fmt::Arguments<'_>, regs: Regs) -> ! {
+/// Keep what is known of the first fault, leave the stack it happened on, answer.
+fn freeze(what: Arguments<'_>, regs: Regs) -> ! {
     let Some(local) = local() else { halt() };
-    // SAFETY: `machine` is null or the machine, which lives for ever.
-    let machine = unsafe { local.machine.cast::<Real>().as_ref() };
-    let Some(machine) = machine else { halt() };
-    if local.frozen.swap(true, Ordering::Relaxed) {
+    // Relaxed: this CPU's alone.
+    let before = local.faults.fetch_add(1, Ordering::Relaxed);
+    if before >= MOST {
         halt();
     }
-    machine.try_log(text);
-    let link = machine.options.link;
+    let place = if before == 0 { local.report } else { local.later };
+    // SAFETY: carved for this; whoever reads it does so afterwards, or has just failed.
+    let report = unsafe { &mut *place };
+    *report = hv::Report::new(regs);
+    report.say(what);
+    backtrace::walk(local.image, &regs, |offset| report.called_from(offset));
+    // SAFETY: the stack is for this alone. What was on it when a fault came in the answering is given up.
+    unsafe {
+        run_on_stack(core::ptr::from_ref(local).cast_mut().cast(), local.report_stack, answer)
+    }
+}
+
+/// Answer the analyst for ever.
+extern "C" fn answer(local: *mut ()) -> ! {
+    // SAFETY: `freeze` passes the `Local`, which lives for ever.
+    let local = unsafe { &*local.cast::<Local>() };
+    // SAFETY: as `freeze` filled it.
+    let (report, later) = unsafe { (&*local.report, &*local.later) };
+    // SAFETY: null, or what runs the guest; that code does not come back, so nobody else refers to it.
+    let Some(Guest { machine, cpu, vcpu }) = (unsafe { local.guest.cast::<Guest>().as_ref() })
+    else {
+        early(local, report)
+    };
+    // SAFETY: the machine is there, so SVM is on. From here SMIs are served again; an NMI or INIT sets its flag.
+    unsafe { asm!("stgi", options(nomem, nostack)) };
     // SAFETY: the UART is the VMM's; its former user does not run again.
     let ports = unsafe { CpuPorts::new() };
     let [frame, scratch] = local.spare;
-    // SAFETY: carved for this place, which is reached once.
-    let (frame, scratch) = unsafe { (&mut *frame, &mut *scratch) };
-    hv::frozen(machine, Uart::adopt(ports, link.port), frame, scratch, regs)
+    // SAFETY: carved for this place; who used them before does not come back.
+    let room = unsafe { Room { frame: &mut *frame, scratch: &mut *scratch } };
+    let link = Uart::adopt(ports, machine.options.link.port);
+    hv::frozen::<Pc, _>(machine, (cpu, vcpu), link, room, report, later)
+}
+
+/// The fault came before there was a machine to show: tell it where the log or else the link goes.
+fn early(local: &Local, report: &hv::Report) -> ! {
+    if let Some(mirror) = uart(local.options.log).or_else(|| uart(local.options.link)) {
+        Log::new(&mut [], Some(mirror)).line(format_args!("{report}"));
+    }
+    halt()
 }
 
 /// Nobody can be told.

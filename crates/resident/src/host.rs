@@ -10,6 +10,7 @@ use x86defs::msr;
 unsafe extern "C" {
     fn msr_read(msr: u32, value: *mut u64) -> u32;
     fn msr_write(msr: u32, value: u64) -> u32;
+    fn memory_read(to: *mut u8, from: u64, len: usize) -> u32;
 }
 
 /// This machine.
@@ -29,6 +30,33 @@ pub(crate) type Notes = [[u64; 4]; 2048];
 fn ports() -> CpuPorts {
     // SAFETY: the VMM runs at CPL 0; it forwards the guest's own accesses and resets the machine.
     unsafe { CpuPorts::new() }
+}
+
+/// A UART as the command line gives it, set up; `None` if it gives none.
+pub(crate) fn uart(options: handover::Uart) -> Option<Uart<CpuPorts>> {
+    (options.port != 0).then(|| Uart::new(ports(), options.port, options.baud))
+}
+
+/// Read memory by the VMM's own address; false if some of it is not mapped.
+pub(crate) fn read_own(address: u64, out: &mut [u8]) -> bool {
+    // SAFETY: only `out` is written; a read that faults is refused.
+    unsafe { memory_read(out.as_mut_ptr(), address, out.len()) != 0 }
+}
+
+fn try_msr(register: u32) -> u64 {
+    let mut value = 0;
+    // SAFETY: reading an MSR changes no memory; #GP is caught.
+    unsafe { msr_read(register, &mut value) };
+    value
+}
+
+/// What the CPU says of a machine check: MCG_STATUS, the first bank with a valid error and its status.
+pub(crate) fn machine_check() -> (u64, u32, u64) {
+    const VALID: u64 = 1 << 63;
+    let banks = try_msr(msr::MCG_CAP) as u32 & 0xff;
+    let status = |bank: u32| try_msr(msr::MC0_STATUS + bank * 4);
+    let bank = (0..banks).find(|bank| status(*bank) & VALID != 0).unwrap_or(banks);
+    (try_msr(msr::MCG_STATUS), bank, if bank < banks { status(bank) } else { 0 })
 }
 
 /// A register of the local APIC, where `hv` maps it.
@@ -148,6 +176,10 @@ impl hv::Host for Pc {
 
     fn read_memory(&self, gpa: u64, out: &mut [u8]) -> bool {
         self.ram.read(gpa, out)
+    }
+
+    fn read_own(&self, address: u64, out: &mut [u8]) -> bool {
+        read_own(address, out)
     }
 
     fn write_memory(&self, gpa: u64, data: &[u8]) -> bool {

@@ -3,6 +3,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod backtrace;
+#[cfg(target_os = "none")]
 mod carve;
 #[cfg(target_os = "none")]
 mod cpu;

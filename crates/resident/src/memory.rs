@@ -2,7 +2,7 @@
 //! guest-physical memory as the guest sees it, the hole lies at `VMM_BASE`.
 use core::arch::asm;
 use handover::{HandOver, MAX_RAM_SPANS, Span, VMM_BASE};
-use paging::table::TableMemory;
+use paging::table::{PageSize, TableMemory, leaf};
 
 /// The guest's RAM. Every access is bounded by the spans setup found.
 pub(crate) struct Ram {
@@ -123,6 +123,15 @@ impl Tables {
     pub(crate) unsafe fn new(hole: Span, pages: u64) -> Self {
         let pool = core::array::from_fn(|n| pages.wrapping_add(n as u64 * 4096));
         Self { hole, pool, left: POOL }
+    }
+
+    /// Take a page of the hole, at host-physical `hpa`, out of the VMM's own tables: the lowest of a stack, so that an
+    /// overflow is a fault. The VMM's own translations are flushed before the guest runs.
+    pub(crate) fn guard(&mut self, own_root: u64, hpa: u64) {
+        let address = VMM_BASE.wrapping_add(hpa.wrapping_sub(self.hole.base));
+        if let Some((at, _, PageSize::Size4K)) = leaf(self, own_root, address) {
+            self.write(at, 0);
+        }
     }
 
     /// Bytes the pool takes.

@@ -1,9 +1,9 @@
 //! From the hand-over to the guest's first instruction.
 use crate::carve::Carve;
-use crate::cpu::{self, Failure, Local};
+use crate::cpu::{self, CpuStacks, Failure, Local};
 use crate::descriptors::Tables as Idts;
 use crate::fault::halt;
-use crate::host::Pc;
+use crate::host::{Pc, uart};
 use crate::memory::{Ram, Tables};
 use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
 use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
@@ -18,14 +18,18 @@ pub(crate) type Real = Machine<Pc>;
 const _: () = assert!(Tables::BYTES < SHARED_BYTES && PER_CPU_BYTES >= 60 << 10);
 
 unsafe extern "C" {
-    fn run_on_stack(argument: *mut (), stack: u64, run: extern "C" fn(*mut ()) -> !) -> !;
+    pub(crate) fn run_on_stack(
+        argument: *mut (),
+        stack: u64,
+        run: extern "C" fn(*mut ()) -> !,
+    ) -> !;
 }
 
 /// The first CPU's share.
-struct Guest {
-    machine: &'static Real,
-    cpu: Cpu,
-    vcpu: Svm,
+pub(crate) struct Guest {
+    pub(crate) machine: &'static Real,
+    pub(crate) cpu: Cpu,
+    pub(crate) vcpu: Svm,
 }
 
 #[unsafe(no_mangle)]
@@ -33,11 +37,6 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
     if handover.magic != MAGIC {
         halt();
     }
-    let uart = |options: handover::Uart| {
-        // SAFETY: the command line gives these UARTs to the VMM, and they are hidden from the guest.
-        let ports = unsafe { CpuPorts::new() };
-        (options.port != 0).then(|| Uart::new(ports, options.port, options.baud))
-    };
     match prepare(handover, uart(handover.options.link), uart(handover.options.log)) {
         // SAFETY: the stack is this CPU's own, mapped, and `guest` lives in the hole.
         Ok((guest, stack)) => unsafe { run_on_stack((&raw mut *guest).cast(), stack, enter) },
@@ -62,14 +61,16 @@ fn prepare(
     idts.fill();
     let pages = carve.bytes(Tables::BYTES, 4096)?;
     // SAFETY: the pages were carved for this; setup built all tables in the hole.
-    let tables = unsafe { Tables::new(handover.hole, pages) };
+    let mut tables = unsafe { Tables::new(handover.hole, pages) };
+    let stacks = CpuStacks::carve(&mut carve)?;
+    stacks.guards.into_iter().for_each(|page| tables.guard(handover.host_cr3, page));
     let ram = Ram::new(handover);
     let identity_end = ram.end().max(4 << 30).next_multiple_of(2 << 20);
     let roots = Roots { guest: handover.npt_root, own: handover.host_cr3 };
     let nested = Nested::new(tables, roots, handover.hole, handover.ff_page, identity_end)
         .map_err(|_| Failure::Exhausted)?;
     let root = nested.root();
-    let (mut vcpu, stack, local) = cpu::set_up(&mut carve, idts, root)?;
+    let (mut vcpu, local) = cpu::set_up(&mut carve, idts, &stacks, handover, root)?;
     // SAFETY: zeroes are bytes.
     let (notes, ring, frame, scratch, patch) = unsafe {
         (
@@ -88,9 +89,6 @@ fn prepare(
         Machine::new(host, handover.options, handover.cpus, line, buffers, nested, log);
     machine.next_disk = handover.next_disk;
     let machine: &'static Real = carve.put(machine)?;
-    let machine_at: *const Real = machine;
-    let Local { machine: place, .. } = local;
-    *place = machine_at.cast();
     handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
     vcpu.flush();
     real_mode(&mut vcpu, handover);
@@ -102,7 +100,11 @@ fn prepare(
         handover.start.cs,
         handover.start.ip
     ));
-    Ok((carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?, stack))
+    let guest: *mut Guest = carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?;
+    let Local { guest: place, .. } = local;
+    *place = guest.cast();
+    // SAFETY: just made, and used by this CPU alone until it fails for good.
+    Ok((unsafe { &mut *guest }, stacks.main))
 }
 
 /// The state the BIOS boot path asks for.

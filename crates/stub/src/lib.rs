@@ -29,6 +29,7 @@ mod memory;
 mod range;
 mod regs;
 mod reply;
+mod said;
 mod sent;
 mod session;
 mod shim;

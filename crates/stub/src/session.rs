@@ -6,6 +6,7 @@ mod packets;
 use crate::copies::Copies;
 use crate::frame::{CTRL_C, Event, Frame};
 use crate::range::{After, Range};
+use crate::said::Said;
 use crate::sent::{Again, Sent};
 use crate::stop::cpu_of;
 use crate::{Action, Output, Reason, Target};
@@ -76,6 +77,21 @@ impl<O: Output> Stub<O> {
     /// Takes over a client that another stub left waiting for the guest to stop.
     pub fn take_over(&mut self) {
         self.life = Life::Running;
+    }
+
+    /// Shows text on the console of a client that waits for the guest to stop.
+    pub fn say(&mut self, text: core::fmt::Arguments<'_>) {
+        let mut said = Said { out: &mut self.out, part: [0; 256], len: 0 };
+        // It never fails, and a Display that does loses the rest of its own text only.
+        let _ = core::fmt::write(&mut said, text);
+        said.flush();
+    }
+
+    /// Answers a client that waits for the answer to a packet which another stub has received: with an error.
+    pub fn fail(&mut self) {
+        self.life = Life::Stopped;
+        // `EIO`.
+        crate::reply::send(&mut self.out, format_args!("E05"));
     }
 
     /// The way to the client.

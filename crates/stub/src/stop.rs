@@ -6,6 +6,7 @@ use core::fmt;
 
 const SIGINT: u8 = 2;
 const SIGTRAP: u8 = 5;
+const SIGABRT: u8 = 6;
 
 /// gdb asks for these after every stop unless the reply has them: then a step is one round trip.
 const NEXT: [Register; 4] = [Register::Rbp, Register::Rsp, Register::Rip, Register::Eflags];
@@ -30,6 +31,7 @@ impl fmt::Display for StopReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signal = match self.why {
             Some(Reason::Interrupt { .. }) => SIGINT,
+            Some(Reason::Aborted { .. }) => SIGABRT,
             Some(_) => SIGTRAP,
             None => 0,
         };
@@ -69,6 +71,7 @@ pub(crate) fn cpu_of(why: Reason) -> usize {
         | Reason::Breakpoint { cpu }
         | Reason::HardwareBreakpoint { cpu }
         | Reason::Watch { cpu, .. }
+        | Reason::Aborted { cpu }
         | Reason::Step { cpu } => cpu,
     }
 }

@@ -71,6 +71,11 @@ pub enum Reason {
         /// The linear address accessed.
         addr: u64,
     },
+    /// The VMM itself failed: `SIGABRT`. Nothing runs again.
+    Aborted {
+        /// The CPU that stands for the VMM.
+        cpu: usize,
+    },
     /// The step is done.
     Step {
         /// The CPU that stepped.

@@ -34,6 +34,7 @@ pub const COMMANDS: &[Command] = &[
     plain("log", "print the VMM's log", Request::Log),
     plain("counters", "print how often the guest exited, by kind", Request::Counters),
     plain("exits", "print the guest's last exits, oldest first", Request::Exits),
+    plain("fault", "print the report of a fault of the VMM itself", Request::Fault),
     plain("version", "print the VMM's version", Request::Version),
     plain("memory", "print the map of physical memory", Request::Memory),
     Command {

@@ -40,6 +40,8 @@ pub enum Request {
     Counters,
     /// Print the last exits of the CPU the analyst looks at.
     Exits,
+    /// Print what is known of a fault of the VMM itself.
+    Fault,
     /// Print [`VERSION`].
     Version,
     /// Print the map of physical memory.

@@ -18,6 +18,7 @@ fn plain_commands() {
         ("  log \n", Request::Log),
         ("counters", Request::Counters),
         ("exits", Request::Exits),
+        ("fault", Request::Fault),
         ("version", Request::Version),
         ("memory", Request::Memory),
         ("reset", Request::Reset { stop: false }),
@@ -83,7 +84,7 @@ fn help_names_every_command_and_its_purpose() {
 
 #[test]
 fn errors_say_what_was_given_and_what_is_known() {
-    let known = "; known: help, log, counters, exits, version, memory, xp, reset";
+    let known = "; known: help, log, counters, exits, fault, version, memory, xp, reset";
     assert_eq!(said(b" "), ["no command given", known].concat());
     assert_eq!(said(b"lug\x80 x"), ["unknown command 'lug\\x80'", known].concat());
     assert_eq!(said(b"log all"), ["'log' takes no argument, 'all' given", known].concat());

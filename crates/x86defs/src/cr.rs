@@ -15,6 +15,8 @@ pub const CR0_PG: u64 = 1 << 31;
 
 /// Physical address extension.
 pub const CR4_PAE: u64 = 1 << 5;
+/// Machine-check exceptions.
+pub const CR4_MCE: u64 = 1 << 6;
 /// The OS uses XSAVE.
 pub const CR4_OSXSAVE: u64 = 1 << 18;
 /// Protection keys for user pages.

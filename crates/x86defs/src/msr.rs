@@ -4,6 +4,12 @@
 pub const APIC_BASE: u32 = 0x1b;
 /// x2APIC interrupt command register.
 pub const X2APIC_ICR: u32 = 0x830;
+/// Machine-check status of the CPU (APM 2, 9.3.1.2).
+pub const MCG_STATUS: u32 = 0x17a;
+/// Status of the first machine-check bank; each further one is 4 on.
+pub const MC0_STATUS: u32 = 0x401;
+/// Machine-check capabilities: the number of banks in the low byte.
+pub const MCG_CAP: u32 = 0x179;
 /// Page attribute table.
 pub const PAT: u32 = 0x277;
 /// SYSENTER code segment.

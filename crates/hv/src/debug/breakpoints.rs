@@ -4,6 +4,7 @@
 use super::hardware::Hardware;
 use crate::Host;
 use stub::BreakpointError;
+use vcpu::Vcpu;
 
 /// The breakpoint instruction.
 const ICEBP: u8 = 0xf1;
@@ -32,6 +33,11 @@ impl Default for Debugger {
 }
 
 impl Debugger {
+    /// The guest's own debug address registers and DR7.
+    pub(crate) fn guest(&self, vcpu: &dyn Vcpu) -> ([u64; 4], u64) {
+        self.hardware.guest(vcpu)
+    }
+
     /// Set a breakpoint at linear address `gva`, which is at `gpa` now. Setting it twice is setting it once.
     pub(super) fn add_software<H: Host>(
         &mut self,

@@ -5,7 +5,6 @@ use crate::debug::dump;
 use core::fmt;
 use handover::Range;
 use stub::Target as _;
-use vcpu::Exit;
 use wire::Request;
 
 impl<H: Host> View<'_, H> {
@@ -14,12 +13,10 @@ impl<H: Host> View<'_, H> {
         match request {
             Request::Help => wire::write_help(out),
             Request::Log => self.machine.log.lock().dump(out),
+            Request::Fault => writeln!(out, "no fault: the VMM is well"),
             Request::Exits => self.cpu.exits.write(32, out),
             Request::Version => writeln!(out, "Ramooflax {}", wire::VERSION),
-            Request::Counters => Exit::NAMES
-                .iter()
-                .zip(self.cpu.counters)
-                .try_for_each(|(name, count)| writeln!(out, "{name} {count}")),
+            Request::Counters => self.cpu.write_counters(out),
             Request::Memory => self.map(out),
             Request::Physical(what) => {
                 dump::write(what, out, |gpa, bytes| self.read_physical(gpa, bytes) == bytes.len())

@@ -27,16 +27,6 @@ pub(super) struct View<'a, H: Host> {
 }
 
 impl<H: Host> View<'_, H> {
-    fn segment(&self, register: Seg) -> stub::Segment {
-        let vcpu::Segment { selector, attributes, limit, base } = self.vcpu.segment(register);
-        stub::Segment { selector, base, limit, attributes }
-    }
-
-    fn table(&self, register: Seg) -> stub::Table {
-        let vcpu::Segment { limit, base, .. } = self.vcpu.segment(register);
-        stub::Table { base, limit: limit as u16 }
-    }
-
     /// [`parts`] with the guest-physical address of each.
     fn pages(
         &self,
@@ -52,9 +42,69 @@ impl<H: Host> View<'_, H> {
     }
 }
 
+/// The guest's registers, `dr` and `dr7` being its own.
+pub(crate) fn guest_registers(v: &dyn Vcpu, (dr, dr7): ([u64; 4], u64)) -> Regs {
+    let ip = v.system(System::Rip);
+    Regs {
+        rax: v.gpr(Gpr::Rax),
+        rbx: v.gpr(Gpr::Rbx),
+        rcx: v.gpr(Gpr::Rcx),
+        rdx: v.gpr(Gpr::Rdx),
+        rsi: v.gpr(Gpr::Rsi),
+        rdi: v.gpr(Gpr::Rdi),
+        rbp: v.gpr(Gpr::Rbp),
+        rsp: v.gpr(Gpr::Rsp),
+        r8: v.gpr(Gpr::R8),
+        r9: v.gpr(Gpr::R9),
+        r10: v.gpr(Gpr::R10),
+        r11: v.gpr(Gpr::R11),
+        r12: v.gpr(Gpr::R12),
+        r13: v.gpr(Gpr::R13),
+        r14: v.gpr(Gpr::R14),
+        r15: v.gpr(Gpr::R15),
+        rip_linear: code_address(v, ip),
+        ip,
+        eflags: v.system(System::Rflags),
+        cs: segment(v, Seg::Cs),
+        ss: segment(v, Seg::Ss),
+        ds: segment(v, Seg::Ds),
+        es: segment(v, Seg::Es),
+        fs: segment(v, Seg::Fs),
+        gs: segment(v, Seg::Gs),
+        ldtr: segment(v, Seg::Ldtr),
+        tr: segment(v, Seg::Tr),
+        gdtr: table(v, Seg::Gdtr),
+        idtr: table(v, Seg::Idtr),
+        kernel_gs_base: v.system(System::KernelGsBase),
+        cr0: v.system(System::Cr0),
+        cr2: v.system(System::Cr2),
+        cr3: v.system(System::Cr3),
+        cr4: v.system(System::Cr4),
+        cr8: v.system(System::Cr8),
+        efer: v.system(System::Efer) & !cr::EFER_SVME,
+        dr,
+        dr6: v.system(System::Dr6),
+        dr7,
+    }
+}
+
+fn segment(v: &dyn Vcpu, register: Seg) -> stub::Segment {
+    let vcpu::Segment { selector, attributes, limit, base } = v.segment(register);
+    stub::Segment { selector, base, limit, attributes }
+}
+
+fn table(v: &dyn Vcpu, register: Seg) -> stub::Table {
+    let vcpu::Segment { limit, base, .. } = v.segment(register);
+    stub::Table { base, limit: limit as u16 }
+}
+
 /// Visit `len` bytes from `addr` on, page by page, until one is refused: its address, and where its bytes
 /// begin and end among them. Gives the bytes visited.
-fn parts(addr: u64, len: usize, mut visit: impl FnMut(u64, usize, usize) -> bool) -> usize {
+pub(crate) fn parts(
+    addr: u64,
+    len: usize,
+    mut visit: impl FnMut(u64, usize, usize) -> bool,
+) -> usize {
     let mut done = 0_usize;
     while done < len {
         let at = addr.wrapping_add(done as u64);
@@ -93,50 +143,8 @@ impl<H: Host> Target for View<'_, H> {
     }
 
     fn registers(&mut self, _cpu: usize) -> Regs {
-        let v = &*self.vcpu;
-        let (dr, dr7) = self.debugger.hardware.guest(v);
-        let ip = v.system(System::Rip);
-        Regs {
-            rax: v.gpr(Gpr::Rax),
-            rbx: v.gpr(Gpr::Rbx),
-            rcx: v.gpr(Gpr::Rcx),
-            rdx: v.gpr(Gpr::Rdx),
-            rsi: v.gpr(Gpr::Rsi),
-            rdi: v.gpr(Gpr::Rdi),
-            rbp: v.gpr(Gpr::Rbp),
-            rsp: v.gpr(Gpr::Rsp),
-            r8: v.gpr(Gpr::R8),
-            r9: v.gpr(Gpr::R9),
-            r10: v.gpr(Gpr::R10),
-            r11: v.gpr(Gpr::R11),
-            r12: v.gpr(Gpr::R12),
-            r13: v.gpr(Gpr::R13),
-            r14: v.gpr(Gpr::R14),
-            r15: v.gpr(Gpr::R15),
-            rip_linear: code_address(v, ip),
-            ip,
-            eflags: v.system(System::Rflags),
-            cs: self.segment(Seg::Cs),
-            ss: self.segment(Seg::Ss),
-            ds: self.segment(Seg::Ds),
-            es: self.segment(Seg::Es),
-            fs: self.segment(Seg::Fs),
-            gs: self.segment(Seg::Gs),
-            ldtr: self.segment(Seg::Ldtr),
-            tr: self.segment(Seg::Tr),
-            gdtr: self.table(Seg::Gdtr),
-            idtr: self.table(Seg::Idtr),
-            kernel_gs_base: v.system(System::KernelGsBase),
-            cr0: v.system(System::Cr0),
-            cr2: v.system(System::Cr2),
-            cr3: v.system(System::Cr3),
-            cr4: v.system(System::Cr4),
-            cr8: v.system(System::Cr8),
-            efer: v.system(System::Efer) & !cr::EFER_SVME,
-            dr,
-            dr6: v.system(System::Dr6),
-            dr7,
-        }
+        let held = self.debugger.hardware.guest(&*self.vcpu);
+        guest_registers(&*self.vcpu, held)
     }
 
     fn set_registers(&mut self, _: usize, regs: &Regs, changed: Changed) -> Result<(), Refused> {

@@ -404,3 +404,28 @@ fn monitor_speaks_in_hexadecimal() {
     assert_eq!(unrolled(&unframed(&console[1..])), said);
     assert_eq!(end, "$OK#9a");
 }
+
+/// The stub that answers for a VMM that failed: who waits for a stop gets text and a stop, who waits for an answer
+/// an error, and is then served like anybody.
+#[test]
+fn a_vmm_that_failed() {
+    let mut talk = Talk::new();
+    talk.stub.take_over();
+    let text = "x".repeat(300);
+    talk.stub.say(format_args!("{text}\n"));
+    assert_eq!(talk.stop(Reason::Aborted { cpu: 1 }), Action::None);
+    let sent = talk.sent();
+    let packets: Vec<&str> =
+        sent.split('#').filter_map(|it| it.split_once('$')).map(|it| it.1).collect();
+    let [first, second, stop] = packets[..] else { panic!("{sent}") };
+    assert_eq!((first.len(), &first[..5]), (1 + 512, "O7878"));
+    assert!(second.starts_with('O') && second.ends_with("780a") && second.len() == 1 + 90);
+    assert!(stop.starts_with("T06thread:2;"), "{stop}");
+
+    let mut talk = Talk::new();
+    talk.stub.fail();
+    assert_eq!(talk.stop(Reason::Aborted { cpu: 1 }), Action::None);
+    assert_eq!(talk.sent(), "$E05#aa");
+    assert_eq!(talk.packet("?"), Action::None);
+    assert!(talk.sent().contains("T06thread:2;"));
+}
