@@ -99,15 +99,20 @@ fn the_next_disk_is_the_first_that_is_not_ours() {
     }
 }
 
-/// The book has the same text, for the same options.
+/// The book and the README have the same text, for the same options.
 #[test]
 fn the_book_has_the_list() {
-    let book = include_str!("../../../../docs/src/options.md");
-    let rows = book.lines().filter(|line| line.starts_with("| `"));
-    let list = OPTIONS
-        .iter()
-        .map(|(name, meaning)| format!("| `{}` | {meaning} |", name.replace('|', "\\|")));
-    assert!(rows.eq(list), "docs/src/options.md differs from firmware::options::OPTIONS");
+    let row =
+        |(name, meaning): &(&str, &str)| format!("| `{}` | {meaning} |", name.replace('|', "\\|"));
+    let list: Vec<String> = OPTIONS.iter().map(row).collect();
+    for (name, text) in [
+        ("docs/src/options.md", include_str!("../../../../docs/src/options.md")),
+        ("README.md", include_str!("../../../../README.md")),
+    ] {
+        let table = text.split("| option | meaning |").nth(1).unwrap_or_default();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        assert!(rows.eq(list.iter()), "{name} differs from firmware::options::OPTIONS");
+    }
 }
 
 /// And so have the comments of the piece of GRUB's configuration.
