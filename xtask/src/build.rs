@@ -6,7 +6,8 @@ use std::{
     process::{self, Command},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use handover::seal;
 use serde_json::Value;
 
 use crate::{ensure::TARGET, paths, sh};
@@ -30,7 +31,7 @@ pub(crate) fn vmm() -> Result<Vmm> {
     release(&["boot-bios", "resident"])?;
     let dir = built();
     let (loader, resident) = (dir.join("boot-bios"), dir.join("resident"));
-    let (small, stripped) = (strip(&loader)?, strip(&resident)?);
+    let (small, stripped) = (strip(&loader, |_| true)?, strip(&resident, seal::seal)?);
     Ok(Vmm { loader: small, resident, stripped })
 }
 
@@ -44,15 +45,18 @@ pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
         anyhow::bail!("no guest is called {name}; the test guests are: {}", names.join(", "));
     }
     release(&["guests"])?;
-    strip(&built().join(name))
+    strip(&built().join(name), |_| true)
 }
 
-/// A copy of `program` without symbols. Another xtask may be reading the one that is there: it is replaced
-/// in one go.
-fn strip(program: &Path) -> Result<PathBuf> {
+/// A copy of `program` without symbols, finished by `seal`. Another xtask may be reading the one that is
+/// there: it is replaced in one go.
+fn strip(program: &Path, seal: fn(&mut [u8]) -> bool) -> Result<PathBuf> {
     let to = program.with_extension("stripped");
     let new = program.with_extension(format!("{}.new", process::id()));
     sh::output(Command::new("objcopy").arg("--strip-all").arg(program).arg(&new))?;
+    let mut bytes = fs::read(&new).with_context(|| format!("{}", new.display()))?;
+    ensure!(seal(&mut bytes), "{} has no note to be sealed", program.display());
+    fs::write(&new, bytes).with_context(|| format!("{}", new.display()))?;
     fs::rename(&new, &to).with_context(|| format!("{}", to.display()))?;
     Ok(to)
 }

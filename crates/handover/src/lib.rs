@@ -17,6 +17,8 @@
 
 mod note;
 
+pub mod seal;
+
 pub use note::Note;
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another

@@ -19,6 +19,13 @@ mod memory;
 #[cfg(target_os = "none")]
 mod start;
 
+/// What setup knows the image by.
+#[cfg(target_os = "none")]
+// SAFETY: the section holds notes and nothing else, and this is one.
+#[unsafe(link_section = ".note.ramooflax")]
+#[used]
+static SEAL: handover::seal::Seal = handover::seal::Seal::THIS;
+
 /// The image exists for bare metal only.
 #[cfg(not(target_os = "none"))]
 fn main() {}

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use handover::seal::Misfit;
 use paging::table::MapError;
 
 use crate::cpu::Unfit;
@@ -13,7 +14,9 @@ use crate::image;
 pub enum Error {
     /// The CPU lacks something.
     Cpu(Unfit),
-    /// The boot module is no resident image.
+    /// The boot module is not the resident image of this build.
+    Module(Misfit),
+    /// The boot module cannot be loaded.
     Image(image::Error),
     /// More CPUs than memory below 4 GiB could serve.
     TooManyCpus(u32),
@@ -35,6 +38,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Cpu(unfit) => write!(f, "{unfit}"),
+            Error::Module(misfit) => write!(
+                f,
+                "the boot module {}. Expected: the resident image built together with this loader. \
+                 Install both anew.",
+                match misfit {
+                    Misfit::NoNote => "is not Ramooflax's resident image, or only its beginning",
+                    Misfit::Version => "is a resident image of another build",
+                    Misfit::Damaged => "is damaged: its checksum is wrong",
+                }
+            ),
             Error::Image(error) => write!(
                 f,
                 "the boot module cannot be loaded: {error}. Expected: the resident image built \
@@ -84,6 +97,12 @@ impl core::error::Error for Error {}
 impl From<Unfit> for Error {
     fn from(unfit: Unfit) -> Self {
         Error::Cpu(unfit)
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        Error::Module(misfit)
     }
 }
 

@@ -31,7 +31,7 @@ use core::ptr;
 use firmware::acpi::Rsdp;
 use firmware::e820::Map;
 use firmware::options::CommandLine;
-use handover::{HandOver, MAGIC, Note, Span, VMM_BASE};
+use handover::{HandOver, MAGIC, Note, Span, VMM_BASE, seal};
 use paging::table::PageSize;
 
 pub use console::Console;
@@ -67,6 +67,7 @@ pub fn start(
     console: &mut Console,
 ) -> Result<Infallible, Error> {
     let cpu = cpu::check_this()?;
+    seal::check(boot.image)?;
     let image = Image::parse(boot.image)?;
     let mut map = boot.map;
     map.limit_ram(cpu.addresses);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use handover::MAGIC;
 use serde_json::json;
 use testing::{Config, Gdb, Machine};
 
@@ -57,10 +58,23 @@ pub(super) fn tests() -> Vec<Test> {
             contents.menu = contents.menu.replace("module2 /boot/resident\n", "");
             Ok(())
         }),
-        module("module-cut", "the boot module cannot be loaded", |contents| {
+        module("module-cut", "the boot module is damaged", |contents| {
             change_module(contents, |bytes| bytes.truncate(bytes.len() / 2))
         }),
-        module("module-other", "it is no static PIE for x86-64", |contents| {
+        module("module-damaged", "the boot module is damaged", |contents| {
+            change_module(contents, |bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            })
+        }),
+        module("module-version", "a resident image of another build", |contents| {
+            change_module(contents, |bytes| {
+                let magic = MAGIC.to_le_bytes();
+                let at = bytes.windows(8).position(|part| part == magic).unwrap_or_default();
+                bytes[at] ^= 1;
+            })
+        }),
+        module("module-other", "is not Ramooflax's resident image", |contents| {
             contents.files[1].0 = contents.files[0].0.clone();
             Ok(())
         }),
