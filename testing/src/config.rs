@@ -42,6 +42,8 @@ pub struct Config {
     pub paused: bool,
     /// Offer QEMU's own gdb stub on [`Machine::qemu_gdb`].
     pub qemu_gdb: bool,
+    /// Keep what is sent on COM1 for [`Machine::sent`]: it costs a write for each byte.
+    pub keep_sent: bool,
     /// Files with one ACPI table each, added to the firmware's own.
     pub acpi_tables: Vec<PathBuf>,
     /// A USB stick, an image whose writes are thrown away, and the host controller it is at; the BIOS
@@ -81,6 +83,7 @@ impl Config {
             no_shutdown: false,
             paused: false,
             qemu_gdb: false,
+            keep_sent: true,
             acpi_tables: Vec::new(),
             stick: None,
             sata: false,
@@ -134,7 +137,8 @@ impl Config {
             format!("socket,id={id},path={},server=on,wait=off", at(&format!("{id}.sock")))
         };
         // The log holds what was said while nobody was connected, such as the loader's complaints.
-        let link = format!("{},logfile={},logappend=on", socket("link"), at("link"));
+        let kept = format!(",logfile={},logappend=on", at("link"));
+        let link = format!("{}{}", socket("link"), if self.keep_sent { &kept } else { "" });
         cmd.args(["-chardev", &link, "-serial", "chardev:link"]);
         match self.console {
             Console::File => cmd.args(["-serial", &format!("file:{}", at("console"))]),

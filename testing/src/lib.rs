@@ -2,7 +2,8 @@
 //!
 //! A [`Config`] describes a PC; [`Config::start`] gives a running [`Machine`], killed when dropped.
 //! Its serial ports are always the same: COM1 (3F8h) is the link, COM2 (2F8h) the guest's console,
-//! COM3 (3E8h) the mirror of the VMM's log. [`Qmp`] drives the emulator, [`Gdb`] a stock gdb.
+//! COM3 (3E8h) the mirror of the VMM's log. [`Qmp`] drives the emulator, [`Gdb`] a stock gdb, [`Rsp`] speaks
+//! to a stub without one.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -10,10 +11,12 @@ mod gdb;
 mod keys;
 mod machine;
 mod qmp;
+mod rsp;
 mod screen;
 
 pub use config::{Config, Console, Usb};
 pub use gdb::Gdb;
 pub use machine::Machine;
 pub use qmp::Qmp;
+pub use rsp::{Rsp, escaped, framed};
 pub use screen::Screen;

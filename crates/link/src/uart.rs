@@ -9,7 +9,9 @@ const LCR: u16 = 3;
 const MCR: u16 = 4;
 const LSR: u16 = 5;
 
-const FCR_ENABLE_AND_CLEAR: u8 = 0b111;
+/// FIFOs on and empty. The trigger level of 14 is for no interrupt: an emulator hands over no more bytes at
+/// once than would raise one, and each time costs a turn of its threads.
+const FCR_ENABLE_AND_CLEAR: u8 = 0b1100_0111;
 const LCR_8N1: u8 = 0b11;
 const LCR_DLAB: u8 = 1 << 7;
 const MCR_DTR_RTS: u8 = 0b11;

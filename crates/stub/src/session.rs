@@ -233,6 +233,7 @@ impl<O: Output> Stub<O> {
             self.out.sign(b'+');
         }
         self.out.begin(!self.choices.no_ack);
+        self.choices.looks |= matches!(self.frame.body(), [b'g' | b'p' | b'm' | b'x', ..]);
         self.reply(target)
     }
 

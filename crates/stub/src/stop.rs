@@ -23,8 +23,10 @@ pub(crate) struct StopReply {
     pub(crate) hwbreak: bool,
     /// With its name, which LLDB takes from here.
     pub(crate) named: bool,
-    /// Its registers.
-    pub(crate) regs: Regs,
+    /// Its registers, if they are to be in it.
+    pub(crate) regs: Option<Regs>,
+    /// There is no other CPU.
+    pub(crate) alone: bool,
 }
 
 impl fmt::Display for StopReply {
@@ -35,6 +37,11 @@ impl fmt::Display for StopReply {
             Some(_) => SIGTRAP,
             None => 0,
         };
+        let plain = matches!(self.why, Some(Reason::Step { .. } | Reason::Interrupt { .. }));
+        if self.alone && self.regs.is_none() && plain {
+            // Nothing more is to be said, and each byte takes its time on a UART.
+            return write!(f, "S{signal:02x}");
+        }
         write!(f, "T{signal:02x}thread:{:x};", self.cpu.saturating_add(1))?;
         if self.named {
             write!(f, "name:CPU {};", self.cpu)?;
@@ -53,9 +60,10 @@ impl fmt::Display for StopReply {
             }
             _ => {}
         }
+        let Some(regs) = &self.regs else { return Ok(()) };
         for register in NEXT {
             write!(f, "{:02x}:", number_of(register))?;
-            let value = register.get(&self.regs).to_le_bytes();
+            let value = register.get(regs).to_le_bytes();
             value.iter().take(register.bytes()).try_for_each(|byte| write!(f, "{byte:02x}"))?;
             f.write_str(";")?;
         }
@@ -73,5 +81,27 @@ pub(crate) fn cpu_of(why: Reason) -> usize {
         | Reason::Watch { cpu, .. }
         | Reason::Aborted { cpu }
         | Reason::Step { cpu } => cpu,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString as _;
+
+    #[test]
+    fn the_only_cpu_says_no_more_than_it_must() {
+        let reply = |why, regs, alone| {
+            let (swbreak, hwbreak, named) = (true, true, false);
+            StopReply { cpu: 0, why: Some(why), swbreak, hwbreak, named, regs, alone }.to_string()
+        };
+        let step = Reason::Step { cpu: 0 };
+        assert_eq!(reply(step, None, true), "S05");
+        assert_eq!(reply(Reason::Interrupt { cpu: 0 }, None, true), "S02");
+        assert_eq!(reply(step, None, false), "T05thread:1;");
+        assert_eq!(reply(Reason::Breakpoint { cpu: 0 }, None, true), "T05thread:1;swbreak:;");
+        let full = reply(step, Some(Regs::default()), true);
+        assert!(full.starts_with("T05thread:1;06:"), "{full}");
     }
 }

@@ -15,16 +15,21 @@ use crate::{
     scene::{Guest, Prepared, Scene},
 };
 
-const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 /// Where every PC's BIOS has the handler of `int 0x19`: F000:E6F2.
 const INT19: u64 = 0xf_e6f2;
 
 /// Starts a scene whose clock counts instructions.
-fn counting(scene: &Scene, args: &BenchArgs) -> Result<Machine> {
+pub(super) fn counting(scene: &Scene, args: &BenchArgs) -> Result<Machine> {
     start(scene, args, |prepared| prepared.config.icount = true)
 }
 
-fn start(scene: &Scene, args: &BenchArgs, adjust: impl Fn(&mut Prepared)) -> Result<Machine> {
+/// Starts a scene on the CPU that was asked for.
+pub(super) fn start(
+    scene: &Scene,
+    args: &BenchArgs,
+    adjust: impl Fn(&mut Prepared),
+) -> Result<Machine> {
     let mut prepared = scene.prepare()?;
     prepared.config.cpu = args.cpu.model().to_owned();
     adjust(&mut prepared);
@@ -40,15 +45,8 @@ pub(super) fn cpuid_cost(args: &BenchArgs) -> Result<Vec<Row>> {
     };
     let bare = ticks(Scene::bare(guest.clone()))?;
     let under = ticks(Scene::under(guest))?;
-    Ok(vec![Row {
-        name: "cpuid.cost",
-        part: String::new(),
-        guest: "bench-cpuid".into(),
-        value: under.saturating_sub(bare) as f64,
-        unit: "instructions",
-        baseline: 0.0,
-        target: Some(250.0),
-    }])
+    let cost = under.saturating_sub(bare) as f64;
+    Ok(vec![Row::new("cpuid.cost", "", "bench-cpuid", cost, "instructions").at_most(250.0)])
 }
 
 /// Exits until the userland's first line. Interrupts and ticks are outside the target: how many
@@ -61,19 +59,11 @@ pub(super) fn exits(args: &BenchArgs) -> Result<Vec<Row>> {
     let text = gdb.command("monitor counters")?;
     let counters = facts::counters(&text);
     ensure!(!counters.is_empty(), "`monitor counters` gave:\n{text}");
-    let row = |part: &str, value: u64, target| Row {
-        name: "boot.exits",
-        part: part.to_owned(),
-        guest: "cloud".into(),
-        value: value as f64,
-        unit: "exits",
-        baseline: 0.0,
-        target,
-    };
+    let row = |part: &str, value: u64| Row::new("boot.exits", part, "cloud", value as f64, "exits");
     let timed = |name: &str| ["interrupt", "hlt", "mwait"].contains(&name);
     let sum = counters.iter().filter(|(name, _)| !timed(name)).map(|(_, count)| count).sum();
-    let mut rows = vec![row("", sum, Some(6000.0))];
-    rows.extend(counters.iter().map(|(name, count)| row(name, *count, None)));
+    let mut rows = vec![row("", sum).at_most(6000.0)];
+    rows.extend(counters.iter().map(|(name, count)| row(name, *count)));
     Ok(rows)
 }
 
@@ -83,15 +73,9 @@ pub(super) fn instructions(args: &BenchArgs) -> Result<Vec<Row>> {
     // With the VMM the BIOS boots twice: the machine itself, then the guest.
     let bare = fewest(|| boot_instructions(&Scene::bare(guest.clone()), 1, args))?;
     let under = fewest(|| boot_instructions(&Scene::under(guest.clone()), 2, args))?;
-    Ok(vec![Row {
-        name: "boot.instructions",
-        part: String::new(),
-        guest: "cloud".into(),
-        value: under as f64,
-        unit: "instructions",
-        baseline: bare as f64,
-        target: Some((bare as f64 * 1.01).floor()),
-    }])
+    let (bare, under) = (bare as f64, under as f64);
+    let row = Row::new("boot.instructions", "", "cloud", under, "instructions").against(bare);
+    Ok(vec![row.at_most((bare * 1.01).floor())])
 }
 
 /// The least of three: the BIOS and GRUB wait for the disk in a loop, and how long that takes is the
@@ -146,15 +130,9 @@ pub(super) fn ram_taken(args: &BenchArgs) -> Result<Vec<Row>> {
         };
         let bare = ram(Scene::bare(guest.clone()))?;
         let under = ram(Scene::under(guest.clone()))?;
-        rows.push(Row {
-            name: "ram.taken",
-            part: format!("{mib} MiB"),
-            guest: "cloud".into(),
-            value: bare as f64 - under as f64,
-            unit: "bytes",
-            baseline: 0.0,
-            target: Some(f64::from(2 << 20)),
-        });
+        let (part, taken) = (format!("{mib} MiB"), bare as f64 - under as f64);
+        let row = Row::new("ram.taken", &part, "cloud", taken, "bytes");
+        rows.push(row.at_most(f64::from(2 << 20)));
     }
     Ok(rows)
 }
@@ -162,13 +140,6 @@ pub(super) fn ram_taken(args: &BenchArgs) -> Result<Vec<Row>> {
 pub(super) fn image_size(_: &BenchArgs) -> Result<Vec<Row>> {
     let bytes = fs::read(build::vmm()?.stripped)?;
     let size: u64 = object::File::parse(&*bytes)?.segments().map(|segment| segment.size()).sum();
-    Ok(vec![Row {
-        name: "image.size",
-        part: String::new(),
-        guest: "none".into(),
-        value: size as f64,
-        unit: "bytes",
-        baseline: 0.0,
-        target: Some(f64::from(256 << 10)),
-    }])
+    let row = Row::new("image.size", "", "none", size as f64, "bytes");
+    Ok(vec![row.at_most(f64::from(256 << 10))])
 }

@@ -12,6 +12,23 @@ use crate::sh;
 pub(super) const HEAD: &str =
     "figure                         guest             value       baseline         target";
 
+/// What a figure is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// A cost: no more than this.
+    AtMost(f64),
+    /// A rate: no less than this.
+    AtLeast(f64),
+}
+
+impl Target {
+    fn value(self) -> f64 {
+        match self {
+            Self::AtMost(value) | Self::AtLeast(value) => value,
+        }
+    }
+}
+
 /// One measured figure.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -27,14 +44,45 @@ pub(super) struct Row {
     pub(super) unit: &'static str,
     /// The same work on the same machine without the VMM.
     pub(super) baseline: f64,
-    /// The most it may be; `None` for a row that only explains another.
-    pub(super) target: Option<f64>,
+    /// `None` for a row that only explains another.
+    pub(super) target: Option<Target>,
 }
 
 impl Row {
-    /// Whether the figure is over its target.
+    /// A figure that is not judged.
+    pub(super) fn new(
+        name: &'static str,
+        part: &str,
+        guest: &str,
+        value: f64,
+        unit: &'static str,
+    ) -> Self {
+        let (part, guest) = (part.to_owned(), guest.to_owned());
+        Self { name, part, guest, value, unit, baseline: 0.0, target: None }
+    }
+
+    /// The same with what the rival of the same run reaches.
+    pub(super) fn against(self, baseline: f64) -> Self {
+        Self { baseline, ..self }
+    }
+
+    /// The same, judged as a cost.
+    pub(super) fn at_most(self, target: f64) -> Self {
+        Self { target: Some(Target::AtMost(target)), ..self }
+    }
+
+    /// The same, judged as a rate.
+    pub(super) fn at_least(self, target: f64) -> Self {
+        Self { target: Some(Target::AtLeast(target)), ..self }
+    }
+
+    /// Whether the figure misses its target.
     pub(super) fn missed(&self) -> bool {
-        self.target.is_some_and(|target| self.value > target)
+        match self.target {
+            Some(Target::AtMost(target)) => self.value > target,
+            Some(Target::AtLeast(target)) => self.value < target,
+            None => false,
+        }
     }
 
     /// Its name and its part.
@@ -46,8 +94,8 @@ impl Row {
     pub(super) fn text(&self) -> String {
         let name = self.title();
         let judged = match self.target {
-            Some(target) if self.missed() => format!("{:>14}  MISSED", tidy(target)),
-            Some(target) => format!("{:>14}  ok", tidy(target)),
+            Some(target) if self.missed() => format!("{:>14}  MISSED", tidy(target.value())),
+            Some(target) => format!("{:>14}  ok", tidy(target.value())),
             None => String::new(),
         };
         format!(
@@ -65,7 +113,7 @@ impl Row {
             "name": self.name, "cpu": args.cpu.to_string(), "firmware": args.firmware.to_string(),
             "cpus": 1, "link": args.link.to_string(), "guest": self.guest, "emulator": emulator,
             "value": self.value, "unit": self.unit, "baseline": self.baseline,
-            "target": self.target,
+            "target": self.target.map(Target::value),
         });
         if !self.part.is_empty() {
             object["part"] = json!(self.part);
@@ -97,19 +145,13 @@ mod tests {
     use super::Row;
 
     #[test]
-    fn over_the_target_is_missed() {
-        let row = |value, target| Row {
-            name: "ram.taken",
-            part: "512 MiB".into(),
-            guest: "cloud".into(),
-            value,
-            unit: "bytes",
-            baseline: 0.0,
-            target,
-        };
-        assert!(!row(2.0, Some(2.0)).missed() && !row(3.0, None).missed());
-        let over = row(2.5, Some(2.0));
+    fn which_side_of_the_target() {
+        let cost = |value| Row::new("ram.taken", "512 MiB", "cloud", value, "bytes");
+        assert!(!cost(2.0).at_most(2.0).missed() && !cost(3.0).missed());
+        let over = cost(2.5).at_most(2.0);
         assert!(over.missed() && over.text().contains("MISSED"));
         assert_eq!(over.title(), "ram.taken 512 MiB");
+        let rate = |value| Row::new("step.rate", "", "cloud", value, "steps/s").against(9.0);
+        assert!(rate(4.0).at_least(4.5).missed() && !rate(4.5).at_least(4.5).missed());
     }
 }

@@ -8,6 +8,7 @@ use testing::{Gdb, Machine};
 use super::Test;
 use crate::{
     analyst::{self, comm, detach, run_to, string},
+    bench::{self, BenchArgs},
     facts::{self, Symbols, symbol},
     scene::{Guest, Scene},
 };
@@ -15,15 +16,18 @@ use crate::{
 const BOOT: Duration = Duration::from_secs(150);
 
 pub(super) fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         Test::new("gdb.session", 300, session),
         Test::new("gdb.memory", 300, memory),
         Test::new("gdb.watch", 300, watch),
         Test::new("gdb.monitor", 300, monitor),
         Test::new("gdb.boot-sector", 300, boot_sector),
-        Test::new("gdb.stop-idle", 300, || stop("ramooflax.do=idle")),
-        Test::new("gdb.stop-busy", 300, || stop("ramooflax.do=spin")),
-    ]
+    ];
+    tests.extend(
+        bench::stop::DOING
+            .map(|(name, words)| Test::new(&format!("gdb.stop-{name}"), 300, move || stop(words))),
+    );
+    tests
 }
 
 /// Debian under the VMM, ready, with a gdb attached.
@@ -182,32 +186,11 @@ fn boot_sector() -> Result<()> {
     machine.wait_console("BEAT 2", BOOT).map(drop)
 }
 
-/// Ctrl-C stops the guest within 100 ms of its own time, twenty times, whatever it does. The clock is the
-/// emulator's instruction counter: an instruction is a nanosecond. What passes until gdb has
-/// sent the byte and shown the stop is in it, so the bound is on the safe side.
+/// Ctrl-C stops the guest within 100 ms of its own time, twenty times, whatever it does.
 fn stop(words: &str) -> Result<()> {
     const LIMIT: u64 = 100_000_000;
-    let scene = Scene::under(Guest::named("cloud", &format!("ramooflax.syms {words}")));
-    let mut prepared = scene.prepare()?;
-    prepared.config.icount = true;
-    let mut machine = prepared.start()?;
-    analyst::ready(&mut machine, BOOT)?;
-    let mut gdb = Gdb::attach(&machine.link())?;
-    let mut qmp = machine.qmp()?;
-    let mut times = Vec::new();
-    for _ in 0..20 {
-        let mut asked = 0;
-        let said = gdb.interrupt_when("continue", || {
-            std::thread::sleep(Duration::from_millis(300));
-            asked = qmp.icount()?;
-            Ok(())
-        })?;
-        ensure!(said.contains("SIGINT"), "Ctrl-C gave: {said}");
-        times.push(qmp.icount()?.saturating_sub(asked));
-    }
-    times.sort_unstable();
-    println!("nanoseconds of the guest from Ctrl-C to the stop: {times:?}");
-    let worst = times.last().context("no time was taken")?;
+    let times = bench::stop::times(&BenchArgs::default(), words, 20)?;
+    let worst = times.iter().max().context("no time was taken")?;
     ensure!(*worst < LIMIT, "stopping took up to {worst} ns of the guest: {times:?}");
     Ok(())
 }

@@ -61,6 +61,12 @@ impl Line {
         String::from_utf8_lossy(&core::mem::take(&mut self.0.borrow_mut().from_vmm)).into_owned()
     }
 
+    /// Whether a stop with this signal was told since the last call, with registers or without.
+    pub(super) fn stopped(&self, signal: &str) -> bool {
+        let replies = self.replies();
+        ["$T", "$S"].iter().any(|mark| replies.contains(&std::format!("{mark}{signal}")))
+    }
+
     pub(super) fn patient_again(&self) {
         self.0.borrow_mut().idle = 0;
     }

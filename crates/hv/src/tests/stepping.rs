@@ -16,7 +16,7 @@ fn step(bench: &mut Bench, code: &[u8]) {
 
 /// The step is over and was told; nothing of it is left.
 fn done(bench: &Bench) {
-    assert!(bench.line.replies().contains("T05"), "no stop was told");
+    assert!(bench.line.stopped("05"), "no stop was told");
     assert!(!bench.vcpu.held && !bench.vcpu.intercepts(Intercept::Everything));
     assert_eq!(bench.vcpu.root, bench.machine.nested.lock().root());
 }
@@ -289,7 +289,7 @@ fn a_range_is_stepped_through() {
         bench.write(CODE, &[0x90; 8]);
         bench.line.packets(&["?", breakpoint, "vCont;r7c00,7c04:1;c"]);
         bench.exit(Exit::Interrupt);
-        assert!(bench.line.replies().contains("T02"));
+        assert!(bench.line.stopped("02"));
         // Round the loop once, then to its end.
         for rip in [CODE + 1, CODE, CODE + 1] {
             bench.trap(rip);
@@ -317,7 +317,7 @@ fn a_range_that_is_never_left_comes_to_the_line() {
         bench.trap(CODE + 1);
     }
     let replies = bench.line.replies();
-    let told = ["T05", "T02", "OK"].map(|it| replies.rfind(it));
+    let told = ["S05", "S02", "OK"].map(|it| replies.rfind(it));
     assert!(told.is_sorted() && told.iter().all(Option::is_some), "{replies}");
     assert!(!bench.vcpu.held && bench.cpu.step.is_none());
 }

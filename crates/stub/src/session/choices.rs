@@ -17,6 +17,9 @@ pub(super) struct Choices {
     pub(super) step_cpu: usize,
     /// Memory packets name guest-physical addresses.
     pub(super) physical: bool,
+    /// It has looked at registers or memory: stop replies carry the registers gdb would ask for next. Over
+    /// a UART they are most of the reply, so a client that only steps and counts gets it without.
+    pub(super) looks: bool,
     /// It is one of those that take only what the protocol had at first: replies of [`PLAIN`] bytes at most, and
     /// no run lengths in them. WinDbg's client is (`ExdiGdbSrv`, in Microsoft's WinDbg-Samples): it undoes no run
     /// length (`BuildRspPacket`) and is set up for 1,024 bytes (`exdiConfigData.xml`). It does not say who it is;

@@ -21,7 +21,7 @@ impl<O: Output> Stub<O> {
     /// Replies to the packet in the frame.
     pub(super) fn reply(&mut self, target: &mut dyn Target) -> Action {
         match self.frame.body() {
-            b"?" => self.stop_reply(target),
+            b"?" => self.stop_reply_of(target, cpu_of(self.last), false, true),
             b"c" | b"vCont;c" => return self.go(target, None, None),
             b"s" | b"vCont;s" => return self.go(target, Some(self.choices.step_cpu), None),
             [b'C', _, _] => return self.go(target, None, None),
@@ -94,7 +94,7 @@ impl<O: Output> Stub<O> {
             query if query.starts_with(STOP_INFO) => {
                 let thread = query.get(STOP_INFO.len()..).unwrap_or_default();
                 match chosen(thread, target.cpus()) {
-                    Some(Some(cpu)) => self.stop_reply_of(target, cpu, true),
+                    Some(Some(cpu)) => self.stop_reply_of(target, cpu, true, true),
                     _ => self.malformed(),
                 }
             }
@@ -152,16 +152,19 @@ impl<O: Output> Stub<O> {
         self.send(format_args!("E16"));
     }
 
+    /// To a client that waits.
     pub(super) fn stop_reply(&mut self, target: &mut dyn Target) {
-        self.stop_reply_of(target, cpu_of(self.last), false);
+        let Choices { plain, looks, .. } = self.choices;
+        self.stop_reply_of(target, cpu_of(self.last), false, plain || looks);
     }
 
     /// Of a CPU that did not stop for a reason of its own it tells that it stands still.
-    fn stop_reply_of(&mut self, target: &mut dyn Target, cpu: usize, named: bool) {
-        let regs = target.registers(cpu);
+    fn stop_reply_of(&mut self, target: &mut dyn Target, cpu: usize, named: bool, looks: bool) {
+        let regs = looks.then(|| target.registers(cpu));
         let Choices { swbreak, hwbreak, .. } = self.choices;
         let why = (cpu == cpu_of(self.last)).then_some(self.last);
-        self.send(format_args!("{}", StopReply { cpu, why, swbreak, hwbreak, named, regs }));
+        let alone = target.cpus() == 1;
+        self.send(format_args!("{}", StopReply { cpu, why, swbreak, hwbreak, named, regs, alone }));
     }
 
     fn send(&mut self, body: fmt::Arguments<'_>) {

@@ -1,7 +1,7 @@
 //! A line that damages what the stub says: the client asks for it again.
 
 use crate::fake::framed;
-use crate::transcripts::{SUPPORTED, Talk, reply, stop, unframed, unrolled};
+use crate::transcripts::{SUPPORTED, Talk, reply, unframed, unrolled};
 use stub::{Action, Reason};
 
 /// Sends `-`; what comes then.
@@ -78,9 +78,9 @@ fn the_first_answer_and_a_stop_come_again() {
     assert_eq!(talk.sent(), "+");
     assert_eq!(refuse(&mut talk), "", "nothing was said yet");
     assert_eq!(talk.stop(Reason::Step { cpu: 0 }), Action::None);
-    let said = stop("T05thread:1;");
-    assert_eq!(talk.sent(), reply(&said)[1..]);
-    assert_eq!(refuse(&mut talk), reply(&said)[1..]);
+    let said = reply("T05thread:1;");
+    assert_eq!(talk.sent(), said[1..]);
+    assert_eq!(refuse(&mut talk), said[1..]);
 }
 
 #[test]

@@ -32,6 +32,9 @@ impl Talk {
         assert_eq!(self.sent(), reply(SUPPORTED));
         assert_eq!(self.raw(b"+"), Action::None);
         assert!(self.stub.attached());
+        // As gdb does: from now on stop replies carry registers.
+        self.ask("p10");
+        assert_eq!(self.raw(b"+"), Action::None);
     }
 
     /// Sends bytes; returns the one action they cause.
@@ -299,6 +302,32 @@ fn a_client_is_told_no_more_than_it_asked_for() {
     talk.sent();
     assert_eq!(talk.stop(Reason::Breakpoint { cpu: 0 }), Action::None);
     assert_eq!(talk.sent(), reply(&stop("T05thread:1;"))[1..]);
+}
+
+/// Steps once; gives the stop reply.
+fn step(talk: &mut Talk) -> String {
+    assert_eq!(talk.packet("s"), Action::Resume { step: Some(0) });
+    assert_eq!(talk.sent(), "+");
+    assert_eq!(talk.stop(Reason::Step { cpu: 0 }), Action::None);
+    unframed(&talk.sent())
+}
+
+#[test]
+fn registers_come_with_a_stop_once_the_client_has_looked_at_anything() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.packet("qSupported:swbreak+"), Action::Interrupt);
+    assert_eq!(talk.stop(Reason::Attached), Action::None);
+    assert_eq!(talk.sent(), reply(SUPPORTED));
+    assert_eq!(step(&mut talk), "T05thread:1;");
+    for looks in ["p10", "g", "m1000,1", "x1000,1"] {
+        assert_eq!(talk.packet(looks), Action::None);
+        talk.stub.output().0.clear();
+        assert_eq!(step(&mut talk), stop("T05thread:1;"), "{looks}");
+        // The next client has not.
+        assert_eq!(talk.ask("qSupported:swbreak+"), SUPPORTED);
+        assert_eq!(step(&mut talk), "T05thread:1;");
+    }
+    assert_eq!(talk.ask("?"), stop("T05thread:1;"));
 }
 
 #[test]
