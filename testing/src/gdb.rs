@@ -31,7 +31,15 @@ impl Gdb {
     /// # Errors
     /// When gdb cannot be started or does not attach.
     pub fn attach(link: &Path) -> Result<Self> {
-        let mut gdb = Self::start()?;
+        Self::attach_with("gdb", link)
+    }
+
+    /// As [`Gdb::attach`], with the gdb called `program`.
+    ///
+    /// # Errors
+    /// As [`Gdb::attach`].
+    pub fn attach_with(program: &str, link: &Path) -> Result<Self> {
+        let mut gdb = Self::start_with(program)?;
         let said = gdb.command(&format!("target remote {}", link.display()))?;
         // It shows where the guest is; there are no symbols.
         if !said.contains(" in ?? ()") {
@@ -45,9 +53,13 @@ impl Gdb {
     /// # Errors
     /// When gdb cannot be started.
     pub fn start() -> Result<Self> {
+        Self::start_with("gdb")
+    }
+
+    fn start_with(program: &str) -> Result<Self> {
         // One pipe for output and errors, or the order between them would be lost.
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "sh", "-c", "exec gdb -nx -q 2>&1"])
+            .args(["--pdeathsig", "KILL", "sh", "-c", "exec \"$0\" -nx -q 2>&1", program])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -50,6 +50,18 @@ pub(crate) fn cpp() -> Result<()> {
     if Path::new("/usr/bin/g++").exists() { Ok(()) } else { install(&["g++"]) }
 }
 
+/// Installs what Python's virtual environments need, and debuggers that are scripted in Python.
+///
+/// # Errors
+/// When it cannot be installed.
+pub(crate) fn python() -> Result<()> {
+    const PROBE: &str = "import ensurepip, os, sysconfig as c; \
+                         open(os.path.join(c.get_config_var('LIBDIR'), c.get_config_var('INSTSONAME')))";
+    let there = sh::output(Command::new("/usr/bin/python3").args(["-c", PROBE])).is_ok();
+    // The second brings the library of the interpreter, which LLDB loads.
+    if there { Ok(()) } else { install(&["python3-venv", "libpython3-dev"]) }
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {

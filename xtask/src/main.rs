@@ -16,6 +16,7 @@ mod initramfs;
 mod machine_args;
 mod menu;
 mod paths;
+mod pip;
 mod run;
 mod scene;
 mod sector;

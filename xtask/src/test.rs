@@ -6,6 +6,7 @@
 mod attach;
 mod broken;
 mod debian;
+mod debuggers;
 mod fault;
 mod figures;
 mod gdb;
@@ -92,6 +93,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(inspect::tests());
+    tests.extend(debuggers::tests());
     tests.extend(fault::tests());
     tests.extend(once::tests());
     tests.extend(systems::tests());
