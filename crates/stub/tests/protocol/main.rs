@@ -1,6 +1,7 @@
 //! The stub from outside: transcripts in bytes, garbage, and the real gdb.
 
 mod copies;
+mod exdi;
 mod fake;
 mod garbage;
 mod gdb;
