@@ -15,6 +15,7 @@ mod guests;
 mod host;
 mod image;
 mod inspect;
+mod link;
 mod network;
 mod once;
 mod refusal;
@@ -94,6 +95,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(attach::tests());
     tests.extend(inspect::tests());
     tests.extend(debuggers::tests());
+    tests.extend(link::tests());
     tests.extend(fault::tests());
     tests.extend(once::tests());
     tests.extend(systems::tests());

@@ -59,3 +59,88 @@ proptest! {
         prop_assert!(stub.output().0.starts_with(b"+$T05thread:"));
     }
 }
+
+/// A packet that would change something, with one bit of its body or checksum turned over. Not so that a `$` or a
+/// `#` comes about: the packet would be another then, and one in 256 of those has a good checksum by chance, which
+/// is all the protection the protocol has.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let bodies: &[&[u8]] = &[
+        b"M1800,4:deadbeef",
+        b"X1800,2:ab",
+        b"P0=1122334455667788",
+        b"P10=f0ff000000000000",
+        b"Z0,1900,1",
+        b"z0,1800,1",
+        b"c",
+        b"vCont;c",
+        b"vCont;s:1",
+        b"D",
+        b"k",
+        b"Qqemu.PhyMemMode:1",
+        b"qRcmd,7265736574",
+    ];
+    let flip = (prop::sample::select(bodies), any::<prop::sample::Index>(), 0..8_u32);
+    let flipped = flip.prop_map(|(body, at, bit)| {
+        let mut packet = framed(body);
+        let at = 1 + at.index(packet.len() - 1);
+        packet[at] ^= 1 << bit;
+        let same = packet.eq_ignore_ascii_case(&framed(body)) && at > body.len();
+        (packet, at, same)
+    });
+    flipped.prop_filter_map("another packet, or the same", |(packet, at, same)| {
+        (!same
+            && !matches!(packet[at], b'$' | b'#')
+            && packet.iter().filter(|&&b| b == b'#').count() == 1)
+            .then_some(packet)
+    })
+}
+
+/// What is lost on a line, or comes from nowhere: no whole packet is in it.
+fn rubbish() -> impl Strategy<Value = Vec<u8>> {
+    let byte = any::<u8>().prop_filter("no packet ends", |&byte| byte != b'#');
+    prop_oneof![
+        3 => damaged(),
+        1 => prop::collection::vec(byte, 0..200),
+        // Longer than any packet, with and without an end.
+        1 => (4096usize..20_000).prop_map(|len| [&b"$M1800,0:"[..], &vec![b'0'; len]].concat()),
+        1 => (4096usize..20_000)
+            .prop_map(|len| [&b"$M1800,0:"[..], &vec![b'0'; len], b"#00"].concat()),
+        // A client killed in the middle of a packet.
+        1 => (1usize..16).prop_map(|len| framed(b"M1800,4:deadbeef")[..len].to_vec()),
+        1 => Just(b"---+++".to_vec()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    /// The bound: none of the bytes of a whole packet is lost to what came before, for a packet begins anew at its
+    /// `$`. So the first good packet is answered, and until then nothing has changed.
+    #[test]
+    fn the_first_whole_packet_after_rubbish_is_answered(
+        pieces in prop::collection::vec(rubbish(), 1..8),
+        no_ack: bool,
+    ) {
+        let mut machine = Machine::new();
+        let mut stub = stub(Sent::default());
+        feed(&mut stub, &mut machine, b"+");
+        feed(&mut stub, &mut machine, &framed(b"qSupported:swbreak+"));
+        feed(&mut stub, &mut machine, &[b"+", framed(b"Z0,1800,1").as_slice(), b"+"].concat());
+        if no_ack {
+            feed(&mut stub, &mut machine, &framed(b"QStartNoAckMode"));
+        }
+        let before = (machine.regs, machine.memory.clone(), machine.breakpoints.clone());
+        for bytes in &pieces {
+            stub.output().0.clear();
+            feed(&mut stub, &mut machine, bytes);
+            // Not an endless answer to little: a sign a packet, or the last reply again for each `-`.
+            prop_assert!(stub.output().0.len() <= bytes.len() * 100 + 400);
+        }
+        let after = (machine.regs, machine.memory.clone(), machine.breakpoints.clone());
+        prop_assert!(before == after, "something has changed");
+        stub.output().0.clear();
+        feed(&mut stub, &mut machine, &framed(b"m1800,2"));
+        let answer: &[u8] = if no_ack { b"$9090#d2" } else { b"+$9090#d2" };
+        prop_assert_eq!(&stub.output().0, answer);
+    }
+}
