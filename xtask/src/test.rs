@@ -22,6 +22,7 @@ mod refusal;
 mod reset;
 mod stick;
 mod systems;
+mod time;
 
 use std::{
     collections::BTreeMap,
@@ -97,6 +98,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(debuggers::tests());
     tests.extend(link::tests());
     tests.extend(fault::tests());
+    tests.extend(time::tests());
     tests.extend(once::tests());
     tests.extend(systems::tests());
     Ok(tests)

@@ -12,6 +12,11 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("log=uart:PORT[,BAUD]", "serial port the log is mirrored to (none if not given)"),
     ("wait", "hold the machine before its first instruction until an analyst lets it go"),
     (
+        "tsc=run|freeze",
+        "the guest's time-stamp counter while the analyst has it stopped: goes on as all its other \
+         clocks do (run, if not given), or stands still (freeze)",
+    ),
+    (
         "boot=int19|next|disk:NUMBER",
         "what the machine boots: what the firmware's boot order says, and the next disk when that \
          starts Ramooflax again (int19, if not given); at once the next disk, the first that \
@@ -77,6 +82,8 @@ pub enum Problem {
     SamePort,
     /// Not `int19`, `next` or `disk:NUMBER` with a number from 80h to FFh.
     Boot,
+    /// Not `run` or `freeze`.
+    Tsc,
 }
 
 /// A word of the command line that is not understood.
@@ -107,6 +114,7 @@ impl fmt::Display for OptionError<'_> {
             }
             Problem::Twice => write!(f, "given twice; expected once"),
             Problem::SamePort => write!(f, "link and log share ports; expected two serial ports"),
+            Problem::Tsc => write!(f, "expected tsc=run or tsc=freeze"),
             Problem::Boot => write!(
                 f,
                 "expected boot=int19, boot=next or boot=disk: with a number from 0x80 to 0xff, \
@@ -133,7 +141,7 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// # Errors
 /// [`OptionError`] for the first word that is unknown or malformed.
 pub fn parse(line: &[u8]) -> Result<CommandLine, OptionError<'_>> {
-    let (mut link, mut log, mut wait, mut boot) = (None, None, None, None);
+    let (mut link, mut log, mut wait, mut boot, mut tsc) = (None, None, None, None, None);
     for word in words(line) {
         let error = |problem| OptionError { word, problem };
         let twice = if let Some(value) = word.strip_prefix(b"link=") {
@@ -142,6 +150,8 @@ pub fn parse(line: &[u8]) -> Result<CommandLine, OptionError<'_>> {
             log.replace((uart(value).map_err(error)?, word)).is_some()
         } else if let Some(value) = word.strip_prefix(b"boot=") {
             boot.replace(boot_from(value).ok_or(error(Problem::Boot))?).is_some()
+        } else if let Some(value) = word.strip_prefix(b"tsc=") {
+            tsc.replace(tsc_freezes(value).ok_or(error(Problem::Tsc))?).is_some()
         } else if word == b"wait" {
             wait.replace(()).is_some()
         } else {
@@ -156,7 +166,7 @@ pub fn parse(line: &[u8]) -> Result<CommandLine, OptionError<'_>> {
     if log.port != 0 && log.port.abs_diff(link.port) < UART_PORTS {
         return Err(OptionError { word, problem: Problem::SamePort });
     }
-    let vmm = Options { link, log, wait: wait.is_some() };
+    let vmm = Options { link, log, wait: wait.is_some(), tsc_freeze: tsc.unwrap_or(false) };
     Ok(CommandLine { vmm, boot: boot.unwrap_or_default() })
 }
 
@@ -166,6 +176,15 @@ pub fn parse(line: &[u8]) -> Result<CommandLine, OptionError<'_>> {
 pub fn boot_at_least(line: &[u8]) -> BootFrom {
     let values = words(line).filter_map(|word| word.strip_prefix(b"boot="));
     values.filter_map(boot_from).next().unwrap_or_default()
+}
+
+/// Parses `run`, `freeze`.
+fn tsc_freezes(value: &[u8]) -> Option<bool> {
+    match value {
+        b"run" => Some(false),
+        b"freeze" => Some(true),
+        _ => None,
+    }
 }
 
 /// Parses `int19`, `next`, `disk:NUMBER`.

@@ -23,7 +23,7 @@ pub use note::Note;
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c05;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c06;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every
@@ -103,6 +103,8 @@ pub struct Options {
     pub log: Uart,
     /// `wait`: hold the machine before its first instruction until an analyst lets it go.
     pub wait: bool,
+    /// `tsc=freeze`: the guest's time-stamp counter stands still while the analyst has it stopped.
+    pub tsc_freeze: bool,
 }
 
 /// The registers a real-mode guest starts with; all others are as after reset but EFLAGS.IF = 0,

@@ -8,7 +8,7 @@ pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::mov_dr;
 
 use crate::instruction::{code_address, fault, inject_db, skip};
-use crate::{Cpu, Host, Machine, step};
+use crate::{Cpu, Host, Machine, step, tsc};
 use emu::Opcode;
 use handover::Note;
 use link::Link;
@@ -86,6 +86,7 @@ pub(crate) fn breathe() {
 /// Stop the guest and serve the analyst until it is resumed.
 pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, why: Stop) {
     let Some(console) = &machine.console else { return };
+    let since = machine.host.tsc();
     let reason = match why {
         Stop::Held | Stop::Interrupt => Reason::Interrupt { cpu: 0 },
         Stop::Stepped => Reason::Step { cpu: 0 },
@@ -132,6 +133,7 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     cpu.nmi.arrived(vcpu);
     machine.set_attached(attached);
     vcpu.intercept(Intercept::Mwait, attached);
+    tsc::resume(machine, vcpu, since);
     resume(machine, cpu, vcpu, &mut console.debugger, stepping);
 }
 

@@ -15,6 +15,8 @@ pub trait Host: PhysRead {
 
     /// The CPU's own CPUID: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
+    /// The CPU's time-stamp counter.
+    fn tsc(&self) -> u64;
     /// RDMSR; `None` if the CPU raises #GP.
     fn read_msr(&self, msr: u32) -> Option<u64>;
     /// WRMSR; false if the CPU raises #GP.

@@ -38,6 +38,7 @@ mod report;
 mod run;
 mod step;
 mod string_io;
+mod tsc;
 
 pub use cpu::Cpu;
 pub use frozen::{Room, frozen};

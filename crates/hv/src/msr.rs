@@ -1,6 +1,6 @@
 //! The MSRs the VMM shadows or conceals; all others are the CPU's own.
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
-use crate::{Cpu, Host, Machine, apic, microcode, probe};
+use crate::{Cpu, Host, Machine, apic, microcode, probe, tsc};
 use emu::Opcode;
 use vcpu::{Gpr, System, Vcpu};
 use x86defs::{cr, msr};
@@ -55,6 +55,7 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let register = vcpu.gpr(Gpr::Rcx) as u32;
     let value = match register {
         msr::EFER => Some(vcpu.system(System::Efer) & !cr::EFER_SVME),
+        msr::TSC => tsc::read(machine, vcpu),
         _ if CONCEALED.contains(&register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
         _ => machine.host.read_msr(register),
@@ -75,6 +76,7 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     let value = edx_eax(vcpu);
     let done = match register {
         msr::EFER => write_efer(machine, vcpu, value),
+        msr::TSC => tsc::write(machine, vcpu, value),
         _ if CONCEALED.contains(&register) => false,
         _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
         msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {

@@ -1,7 +1,7 @@
 //! The run loop, and what each exit means.
 use crate::debug::{self, Stop};
 use crate::instruction::{inject_ud, skip, skip_cpuid};
-use crate::{Cpu, Host, Machine, apic, cpuid, halt, msr, nested, nmi, ports, probe, step};
+use crate::{Cpu, Host, Machine, apic, cpuid, halt, msr, nested, nmi, ports, probe, step, tsc};
 use emu::Opcode;
 use vcpu::{Event, Exit, Vcpu, Wait};
 
@@ -10,6 +10,7 @@ pub fn run<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) 
     ports::watch(machine, vcpu);
     msr::watch(vcpu);
     apic::watch(machine, vcpu);
+    tsc::watch(machine, vcpu);
     if machine.options.wait {
         machine.log(format_args!("waiting for an analyst before the first instruction"));
         debug::stop(machine, cpu, vcpu, Stop::Held);

@@ -19,4 +19,5 @@ mod random;
 mod rip;
 mod stepping;
 mod string_io;
+mod tsc;
 mod vcpu;

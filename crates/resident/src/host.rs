@@ -87,6 +87,11 @@ impl hv::Host for Pc {
         [found.eax, found.ebx, found.ecx, found.edx]
     }
 
+    fn tsc(&self) -> u64 {
+        // SAFETY: every 64-bit CPU has the instruction, and it changes nothing.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
     fn read_msr(&self, msr: u32) -> Option<u64> {
         let mut value = 0;
         // SAFETY: reading an MSR changes no memory; #GP is caught.

@@ -142,6 +142,14 @@ impl Vcpu for Svm {
         switch::write_dr(n, value);
     }
 
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb().control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb_mut().control.tsc_offset = offset;
+    }
+
     #[inline]
     fn next_rip(&self) -> Option<u64> {
         self.parts.capabilities.next_rip.then_some(self.vmcb().control.next_rip)

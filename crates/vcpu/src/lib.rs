@@ -191,6 +191,10 @@ pub trait Vcpu {
     /// Set debug address register 0 to 3.
     fn set_debug_address(&mut self, n: usize, value: u64);
 
+    /// What is added to the time-stamp counter the guest reads.
+    fn tsc_offset(&self) -> u64;
+    /// Set what is added to the time-stamp counter the guest reads.
+    fn set_tsc_offset(&mut self, offset: u64);
     /// Address of the next instruction, if the last exit told it.
     fn next_rip(&self) -> Option<u64>;
     /// Leave the interrupt shadow of STI or MOV SS: an instruction has been completed for the guest.

@@ -1,5 +1,7 @@
 //! Model-specific registers (APM 2, appendix A).
 
+/// Time-stamp counter.
+pub const TSC: u32 = 0x10;
 /// Local APIC base and mode.
 pub const APIC_BASE: u32 = 0x1b;
 /// x2APIC interrupt command register.

@@ -8,7 +8,7 @@ const NONE: Uart = Uart { port: 0, baud: 0 };
 
 #[test]
 fn what_is_not_given_has_a_default() {
-    let vmm = Options { link: COM1, log: NONE, wait: false };
+    let vmm = Options { link: COM1, log: NONE, wait: false, tsc_freeze: false };
     let default = CommandLine { vmm, boot: BootFrom::Int19 };
     for line in ["", "  ", "/boot/ramooflax.elf", "(hd0,1)/ramooflax", "tftp://10.0.2.2/ramooflax"]
     {
@@ -18,13 +18,13 @@ fn what_is_not_given_has_a_default() {
 
 #[test]
 fn all_options() {
-    let line = b"/ramooflax wait\tlink=uart:0x3e8,9600 log=uart:760 boot=disk:0x81 ";
+    let line = b"/ramooflax wait\tlink=uart:0x3e8,9600 log=uart:760 boot=disk:0x81 tsc=freeze";
     let link = Uart { port: 0x3e8, baud: 9600 };
-    let vmm = Options { link, log: COM2, wait: true };
+    let vmm = Options { link, log: COM2, wait: true, tsc_freeze: true };
     assert_eq!(parse(line), Ok(CommandLine { vmm, boot: BootFrom::Disk(0x81) }));
     // The default link does not stand in the way of a link named later.
     let swapped = parse(b"log=uart:0x3f8 link=uart:0x2f8").map(|line| line.vmm);
-    assert_eq!(swapped, Ok(Options { link: COM2, log: COM1, wait: false }));
+    assert_eq!(swapped, Ok(Options { link: COM2, log: COM1, wait: false, tsc_freeze: false }));
 }
 
 #[test]
@@ -49,6 +49,9 @@ fn mistakes_are_named() {
         ("log=uart:0x2f8,14000", "log=uart:0x2f8,14000", Problem::Baud),
         ("log=uart:0x2f8,230400", "log=uart:0x2f8,230400", Problem::Baud),
         ("log=uart:0x2f8,9600,8n1", "log=uart:0x2f8,9600,8n1", Problem::Baud),
+        ("tsc=", "tsc=", Problem::Tsc),
+        ("tsc=stop", "tsc=stop", Problem::Tsc),
+        ("tsc=run tsc=freeze", "tsc=freeze", Problem::Twice),
         ("boot=", "boot=", Problem::Boot),
         ("boot=disk", "boot=disk", Problem::Boot),
         ("boot=disk:", "boot=disk:", Problem::Boot),

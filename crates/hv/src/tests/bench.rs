@@ -54,7 +54,7 @@ impl Bench {
     pub(super) fn with(spare: usize, cpus: u32) -> Self {
         let line = Line::default();
         let uart = |port| Uart { port, baud: 115_200 };
-        let options = Options { link: uart(LINK), log: uart(LOG), wait: false };
+        let options = Options { link: uart(LINK), log: uart(LOG), wait: false, tsc_freeze: false };
         let buffers = Buffers {
             frame: Box::leak(Box::new([0; stub::PACKET])),
             scratch: Box::leak(Box::new([0; stub::PACKET])),

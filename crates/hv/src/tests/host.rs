@@ -28,6 +28,7 @@ pub(super) struct ModelHost {
     pub(super) apic: RefCell<BTreeMap<u16, u32>>,
     pub(super) written_apic: RefCell<Vec<(u16, u32)>>,
     pub(super) patches: RefCell<Vec<Vec<u8>>>,
+    pub(super) tsc: Cell<u64>,
     pub(super) resets: Cell<u32>,
     pub(super) notes: RefCell<Vec<Note>>,
     pub(super) write_backs: Cell<u32>,
@@ -47,6 +48,7 @@ impl ModelHost {
             apic: RefCell::default(),
             written_apic: RefCell::default(),
             patches: RefCell::default(),
+            tsc: Cell::default(),
             resets: Cell::default(),
             notes: RefCell::default(),
             write_backs: Cell::default(),
@@ -79,6 +81,11 @@ impl Host for ModelHost {
 
     fn cpuid(&self, leaf: u32, _subleaf: u32) -> [u32; 4] {
         self.cpuid.borrow().get(&leaf).copied().unwrap_or([u32::MAX; 4])
+    }
+    /// A thousand ticks pass between any two looks.
+    fn tsc(&self) -> u64 {
+        self.tsc.set(self.tsc.get() + 1_000);
+        self.tsc.get()
     }
     fn read_msr(&self, msr: u32) -> Option<u64> {
         self.msrs.borrow().get(&msr).copied()

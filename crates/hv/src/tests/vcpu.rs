@@ -33,6 +33,7 @@ pub(super) struct ModelVcpu {
     pub(super) nmi_in_window: bool,
     pub(super) nmi: bool,
     pub(super) init: bool,
+    pub(super) tsc_offset: u64,
     pub(super) root: u64,
     pub(super) flushes: u32,
     pub(super) ports: Vec<(u16, u16)>,
@@ -112,6 +113,12 @@ impl Vcpu for ModelVcpu {
         self.dr[n] = value;
     }
 
+    fn tsc_offset(&self) -> u64 {
+        self.tsc_offset
+    }
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
     fn next_rip(&self) -> Option<u64> {
         self.next_rip
     }
