@@ -39,6 +39,8 @@ type Measure = fn(&BenchArgs) -> Result<Vec<Row>>;
 
 const FIGURES: &[(&str, Measure)] = &[
     ("cpuid.cost", boot::cpuid_cost),
+    ("syscall.cost", boot::syscall_cost),
+    ("fault.cost", boot::fault_cost),
     ("boot.exits", boot::exits),
     ("boot.instructions", boot::instructions),
     ("ram.taken", boot::ram_taken),

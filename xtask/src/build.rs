@@ -48,6 +48,15 @@ pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
     strip(&built().join(name), |_| true)
 }
 
+/// Builds the program that measures, in a Debian guest, what its kernel costs.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn costs() -> Result<PathBuf> {
+    release(&["user"])?;
+    strip(&built().join("costs"), |_| true)
+}
+
 /// A copy of `program` without symbols, finished by `seal`. Another xtask may be reading the one that is
 /// there: it is replaced in one go.
 fn strip(program: &Path, seal: fn(&mut [u8]) -> bool) -> Result<PathBuf> {

@@ -12,11 +12,11 @@ const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const CHARACTER: u32 = 0o020_000;
 
-/// Packs the userland around `busybox`.
+/// Packs the userland around `busybox` and `costs`.
 ///
 /// # Errors
-/// When `busybox` cannot be read.
-pub(crate) fn build(busybox: &Path) -> Result<Vec<u8>> {
+/// When one cannot be read.
+pub(crate) fn build(busybox: &Path, costs: &Path) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     let mut inode = 0;
     let mut add = |name: &str, mode: u32, device: (u32, u32), data: &[u8]| -> Result<()> {
@@ -34,6 +34,7 @@ pub(crate) fn build(busybox: &Path) -> Result<Vec<u8>> {
     // Linux opens it before anything can mount devtmpfs.
     add("dev/console", CHARACTER | 0o600, (5, 1), &[])?;
     add("bin/busybox", REGULAR | 0o755, (0, 0), &fs::read(busybox)?)?;
+    add("bin/costs", REGULAR | 0o755, (0, 0), &fs::read(costs)?)?;
     add("init", REGULAR | 0o755, (0, 0), INIT)?;
     trailer(&mut archive)?;
     Ok(archive)

@@ -103,7 +103,7 @@ impl Scene {
             Guest::Debian(name, words) => {
                 let debian = debian::get(name)?;
                 let initrd = dir.path().join("initrd.img");
-                build::write(&initrd, &initramfs::build(&debian.busybox)?)?;
+                build::write(&initrd, &initramfs::build(&debian.busybox, &build::costs()?)?)?;
                 files.push((debian.kernel, "vmlinuz".to_owned()));
                 files.push((initrd, "initrd.img".to_owned()));
                 format!(

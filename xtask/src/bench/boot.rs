@@ -49,6 +49,28 @@ pub(super) fn cpuid_cost(args: &BenchArgs) -> Result<Vec<Row>> {
     Ok(vec![Row::new("cpuid.cost", "", "bench-cpuid", cost, "instructions").at_most(250.0)])
 }
 
+/// What a system call costs a program.
+pub(super) fn syscall_cost(args: &BenchArgs) -> Result<Vec<Row>> {
+    userland_cost(args, "syscall.cost", "syscall.ticks", 1.02)
+}
+
+/// What the first touch of a page of anonymous memory costs it.
+pub(super) fn fault_cost(args: &BenchArgs) -> Result<Vec<Row>> {
+    userland_cost(args, "fault.cost", "fault.ticks", 1.05)
+}
+
+fn userland_cost(args: &BenchArgs, name: &'static str, line: &str, times: f64) -> Result<Vec<Row>> {
+    let guest = Guest::named("cloud", "ramooflax.costs");
+    let ticks = |scene: Scene| -> Result<f64> {
+        let console = counting(&scene, args)?.wait_console("READY", LIMIT)?;
+        Ok(facts::number(&console, line)? as f64)
+    };
+    let bare = ticks(Scene::bare(guest.clone()))?;
+    let under = ticks(Scene::under(guest))?;
+    let row = Row::new(name, "", "cloud", under, "instructions").against(bare);
+    Ok(vec![row.at_most(bare * times)])
+}
+
 /// Exits until the userland's first line. Interrupts and ticks are outside the target: how many
 /// there are depends on how long the boot takes, not on what it does.
 pub(super) fn exits(args: &BenchArgs) -> Result<Vec<Row>> {

@@ -10,6 +10,12 @@ pub(super) fn tests() -> Vec<Test> {
     vec![
         figure("image", "image.size"),
         figure("cpuid", "cpuid.cost"),
+        figure("syscall", "syscall.cost").long(),
+        figure("fault", "fault.cost").long(),
+        figure("idle", "idle.exits").long(),
+        figure("load", "load.exits").long(),
+        figure("stop", "stop.latency").long(),
+        figure("memory", "mem.rate").long(),
         figure("exits", "boot.exits").long(),
         figure("instructions", "boot.instructions").long(),
         figure("ram", "ram.taken").long(),
