@@ -23,6 +23,7 @@ mod reset;
 mod stick;
 mod systems;
 mod time;
+mod torture;
 
 use std::{
     collections::BTreeMap,
@@ -101,6 +102,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(time::tests());
     tests.extend(once::tests());
     tests.extend(systems::tests());
+    tests.extend(torture::tests());
     Ok(tests)
 }
 

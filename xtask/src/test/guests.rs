@@ -18,8 +18,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const CONCEALED: &[&str] = &["svm.", "cpuid.8000001f.", "cpuid.xsave-on.8000001f."];
 
 pub(super) fn tests(names: &[String]) -> Vec<Test> {
-    // The others measure or wait for a debugger, and judge nothing.
-    let judging = |name: &&String| !name.starts_with("bench-") && *name != "exits";
+    // The others measure or wait for a debugger, and judge nothing; one has tests of its own.
+    let judging =
+        |name: &&String| !name.starts_with("bench-") && *name != "exits" && *name != "torture";
     let names = names.iter().filter(judging);
     let mut tests: Vec<Test> = names
         .flat_map(|name| {

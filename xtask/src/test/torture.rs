@@ -1,0 +1,298 @@
+//! A guest that does whatever a guest can do, at random: the VMM is alive and whole after it.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use object::{Object as _, ObjectSegment as _, SegmentFlags, elf::PF_X};
+use serde_json::json;
+use testing::{Gdb, Machine};
+
+use super::Test;
+use crate::{
+    build, facts,
+    scene::{Guest, Scene},
+};
+
+/// The seed of every run that is to be the same.
+const SEED: u64 = 0x5eed;
+/// A boot by firmware and GRUB, with and without the VMM's own, takes less.
+const BOOT: Duration = Duration::from_secs(60);
+/// The guest shows progress more often than this, or it hangs by its own doing.
+const STUCK: Duration = Duration::from_secs(8);
+/// How often the VMM is looked at.
+const LOOK: Duration = Duration::from_secs(20);
+/// Cases between two lines of the guest.
+const EVERY: u64 = 64;
+/// Cases a run has at least, however slow the machine.
+const LEAST: u64 = 1000;
+/// Cases of which some are compared with the bare machine's.
+const REPEATABLE: u64 = 3000;
+/// More cases than this that differ are no doubt.
+const DOUBTFUL: usize = 6;
+/// Where the VMM's own code runs (crate `handover`).
+const VMM_BASE: u64 = 0xffff_8000_0000_0000;
+/// What the VMM's log must not say.
+const WRONG: [&str; 4] = ["VMM fault", "panic", "refused the guest's state", "unknown exit"];
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("torture.quick", 300, || torture(SEED, Duration::from_secs(25))),
+        Test::new("torture.same", 500, same),
+        Test::new("torture.fixed", 1200, || torture(SEED + 1, Duration::from_secs(600))).long(),
+        Test::new("torture.fresh", 1200, fresh).long(),
+    ]
+}
+
+/// A seed nobody has tried.
+fn fresh() -> Result<()> {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
+    torture(seed, Duration::from_secs(600))
+}
+
+/// Tortures for `time`.
+fn torture(seed: u64, time: Duration) -> Result<()> {
+    let mut run = Run::start(true, format!("seed={seed:x}"), 0)?;
+    let result = tortured(&mut run, time);
+    println!("seed {seed:#x}: {:?}", run.tally);
+    result.with_context(|| {
+        format!(
+            "see it again by `cargo xtask run --guest torture --append \"seed={seed:x} from={:x} trace\"`",
+            run.tally.cases
+        )
+    })
+}
+
+fn tortured(run: &mut Run, time: Duration) -> Result<()> {
+    let start = Instant::now();
+    let mut next = LOOK.min(time / 3);
+    while start.elapsed() < time || run.tally.cases < LEAST {
+        thread::sleep(Duration::from_millis(300));
+        run.go_on()?;
+        if start.elapsed() > next && run.running && run.looked_at()? {
+            next = start.elapsed() + LOOK;
+        }
+    }
+    // In the end it must answer, after another boot if need be.
+    let deadline = Instant::now() + 3 * BOOT;
+    while !(run.running && run.looked_at()?) {
+        ensure!(Instant::now() < deadline, "it does not answer in the end{}", run.machine.tails());
+        thread::sleep(Duration::from_millis(300));
+        run.go_on()?;
+    }
+    Ok(())
+}
+
+/// What a run came to, for the person who reads a failure.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Cases begun.
+    cases: u64,
+    /// Boots, the first included.
+    boots: u32,
+    /// Of these, by a reset of the guest's own.
+    resets: u32,
+    /// Machines thrown away because the guest had hung itself, or the firmware after its reset.
+    hung: u32,
+    /// Times a stock gdb found the VMM in good order.
+    looks: u32,
+}
+
+/// A guest at work.
+struct Run {
+    machine: Machine,
+    under: bool,
+    words: String,
+    /// Bytes of the console that have been read, of this machine.
+    seen: usize,
+    /// What machines before this one said.
+    said: String,
+    /// Since when nothing new came.
+    since: Instant,
+    /// The guest has begun, and has not reset the machine since as far as one knows.
+    running: bool,
+    tally: Tally,
+}
+
+impl Run {
+    fn start(under: bool, words: String, from: u64) -> Result<Self> {
+        Ok(Self {
+            machine: Self::machine(under, &words, from)?,
+            under,
+            words,
+            seen: 0,
+            said: String::new(),
+            since: Instant::now(),
+            running: false,
+            tally: Tally::default(),
+        })
+    }
+
+    fn machine(under: bool, words: &str, from: u64) -> Result<Machine> {
+        let guest = Guest::named("torture", &format!("{words} from={from:x}"));
+        let scene = if under { Scene::under(guest) } else { Scene::bare(guest) };
+        scene.prepare()?.start()
+    }
+
+    /// Reads what the guest said; a machine that hangs is replaced by a fresh one, which goes on behind the case
+    /// that did it: the guest may have destroyed what its firmware needs for a reset.
+    fn go_on(&mut self) -> Result<()> {
+        ensure!(self.machine.exited()?.is_none(), "the emulator ended{}", self.machine.tails());
+        self.read()?;
+        if self.since.elapsed() < if self.running { STUCK } else { BOOT } {
+            return Ok(());
+        }
+        self.guest_hangs()?;
+        self.tally.hung += 1;
+        self.tally.cases = (self.tally.cases / EVERY + 1) * EVERY;
+        self.said += &self.machine.console();
+        self.machine = Self::machine(self.under, &self.words, self.tally.cases)?;
+        (self.seen, self.since, self.running) = (0, Instant::now(), false);
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let log = self.machine.log();
+        if let Some(line) = log.lines().find(|line| WRONG.iter().any(|wrong| line.contains(wrong)))
+        {
+            bail!("{line}{}", self.machine.tails());
+        }
+        let console = self.machine.console();
+        let new = console.get(self.seen..).unwrap_or_default();
+        let Some(end) = new.rfind('\n') else { return Ok(()) };
+        let number = |text: &str| text.split_whitespace().next()?.parse().ok();
+        for line in new[..end].lines() {
+            ensure!(!line.contains(": FAIL"), "{line}{}", self.machine.tails());
+            if let Some(case) = line.strip_prefix("INFO torture reset in case ").and_then(number) {
+                self.tally.cases = case;
+                self.tally.resets += 1;
+            } else if line.starts_with("INFO torture seed") {
+                self.tally.boots += 1;
+                self.running = true;
+            } else if let Some(case) = line.strip_prefix("INFO torture case ").and_then(number) {
+                self.tally.cases = case;
+            }
+        }
+        self.seen += end + 1;
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    /// It is the guest that hangs and not the VMM: the CPU is seen outside the VMM's code, or the VMM answers.
+    fn guest_hangs(&self) -> Result<()> {
+        let mut qmp = self.machine.qmp()?;
+        for _ in 0..20 {
+            let registers = qmp.human("info registers")?;
+            let rip = registers.split_once("RIP=").and_then(|(_, rest)| rest.get(..16));
+            let rip = rip.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            if rip.is_none_or(|rip| rip < VMM_BASE) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        // It may wait for an interrupt in the place of a guest that halted with interrupts off.
+        qmp.execute("inject-nmi", json!({}))?;
+        drop(qmp);
+        look(&self.machine).context("the VMM hangs")
+    }
+
+    /// A stock gdb finds the VMM in good order; false if the guest has reset the machine meanwhile.
+    fn looked_at(&mut self) -> Result<bool> {
+        let (boots, hung) = (self.tally.boots, self.tally.hung);
+        match look(&self.machine) {
+            Ok(()) => {
+                self.tally.looks += 1;
+                Ok(true)
+            }
+            Err(error) => {
+                self.go_on()?;
+                let same = self.tally.boots == boots && self.tally.hung == hung;
+                let at_work = same && self.since.elapsed() < STUCK / 4;
+                if at_work { Err(error.context(self.machine.tails())) } else { Ok(false) }
+            }
+        }
+    }
+}
+
+fn look(machine: &Machine) -> Result<()> {
+    let mut gdb = Gdb::start()?;
+    gdb.limit = Duration::from_secs(15);
+    let said = gdb.command(&format!("target remote {}", machine.link().display()))?;
+    ensure!(said.contains(" in ?? ()"), "gdb does not attach: {said}{}", machine.tails());
+    let version = gdb.command("monitor version")?;
+    ensure!(version.contains(env!("CARGO_PKG_VERSION")), "the version is {version}");
+    ensure!(!version.contains("frozen"), "the VMM is frozen: {}", gdb.command("monitor log")?);
+    let counters = gdb.command("monitor counters")?;
+    ensure!(counters.contains("cpuid"), "the counters are {counters}");
+    gdb.value("$rip")?;
+    gdb.value("$cr0")?;
+    let whole = unharmed(machine);
+    let said = gdb.command("detach")?;
+    ensure!(said.contains("detached"), "no detach: {said}");
+    whole
+}
+
+/// Compares the code of the resident image with what is in physical memory, past all page tables.
+fn unharmed(machine: &Machine) -> Result<()> {
+    let log = machine.log();
+    let hole = log.rsplit_once("Ramooflax: hole 0x").context("the log names no hole")?.1;
+    let hole = hole.split_once("..").context("the log names no hole")?.0;
+    let hole = u64::from_str_radix(hole, 16)?;
+    let file = fs::read(build::vmm()?.resident)?;
+    let image = object::File::parse(&*file)?;
+    let code = image.segments().filter(
+        |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & PF_X != 0),
+    );
+    let mut compared = 0;
+    for segment in code {
+        let expected = segment.data()?;
+        let to = machine.dir().join("memory");
+        let from = hole + segment.address();
+        machine
+            .qmp()?
+            .execute("pmemsave", json!({ "val": from, "size": expected.len(), "filename": to }))?;
+        let differ = fs::read(&to)?.iter().zip(expected).position(|(one, other)| one != other);
+        ensure!(
+            differ.is_none(),
+            "the VMM's code changed at {from:#x} + {:#x}",
+            differ.unwrap_or(0)
+        );
+        compared += expected.len();
+    }
+    ensure!(compared > 10_000, "no code was compared");
+    Ok(())
+}
+
+/// Random code ends in the same way with and without the VMM: vector, registers, memory.
+fn same() -> Result<()> {
+    let (under, bare) = (outcomes(true, 0, REPEATABLE)?, outcomes(false, 0, REPEATABLE)?);
+    // A case that an NMI met is not told of.
+    let name = |line: &str| line.split_once(": ").map(|(name, _)| name.to_owned());
+    let other = |line: &str| bare.iter().find(|other| name(other) == name(line));
+    let pairs: Vec<_> = under.iter().filter_map(|line| Some((line, other(line)?))).collect();
+    let differ: Vec<_> = pairs.iter().filter(|(under, bare)| under != bare).collect();
+    println!("{} cases compared, {} differ at first", pairs.len(), differ.len());
+    ensure!(pairs.len() * 5 > bare.len() * 4, "only {} of {} compared", pairs.len(), bare.len());
+    ensure!(differ.len() <= DOUBTFUL, "{} differ, such as {:?}", differ.len(), differ.first());
+    // Code can read what an interrupt left on the stack of an earlier case: alone it cannot.
+    for (line, _) in differ {
+        let case = line.split(['.', ':']).nth(1).context("a case has a number")?.parse()?;
+        let (under, bare) = (outcomes(true, case, case + 1)?, outcomes(false, case, case + 1)?);
+        ensure!(under == bare, "with the VMM: {under:?}\nwithout it: {bare:?}");
+    }
+    Ok(())
+}
+
+fn outcomes(under: bool, from: u64, to: u64) -> Result<Vec<String>> {
+    let mut run = Run::start(under, format!("seed={SEED:x} cases={to:x} repeatable"), from)?;
+    let deadline = Instant::now() + Duration::from_secs(150);
+    while !run.machine.console().contains("VERDICT PASS\n") {
+        ensure!(Instant::now() < deadline, "it does not come to its end{}", run.machine.tails());
+        thread::sleep(Duration::from_millis(200));
+        run.go_on()?;
+    }
+    println!("with the VMM: {under}, {:?}", run.tally);
+    Ok(facts::values(&(run.said + &run.machine.console())))
+}
