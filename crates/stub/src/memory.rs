@@ -2,9 +2,6 @@
 
 use crate::{Output, PACKET, Target, reply};
 
-/// Bytes a reply to `x` holds even if each is escaped: `$b`, `#` and the checksum are the rest.
-const BINARY: usize = (PACKET - 5) / 2;
-
 /// Reads memory at a guest-physical address, or at a linear one as `cpu` translates it.
 pub(crate) fn read(
     target: &mut dyn Target,
@@ -58,21 +55,24 @@ pub(crate) fn writable(packet: &[u8], binary: bool) -> bool {
     parse(range).is_some_and(|(_, len)| len == given as u64)
 }
 
-/// Answers `x` (gdb 16 and later) of `range`, with `scratch` to work in. `false` if the range makes no sense.
+/// Answers `x` (gdb 16 and later) of `range` by a packet of `longest` bytes at most, with `scratch` to work
+/// in. `false` if the range makes no sense.
 pub(crate) fn binary(
     target: &mut dyn Target,
     (cpu, physical): (usize, bool),
-    range: &[u8],
+    (range, longest): (&[u8], usize),
     scratch: &mut [u8],
     out: &mut dyn Output,
 ) -> bool {
     let Some((addr, len)) = parse(range) else { return false };
-    let len = usize::try_from(len).unwrap_or(BINARY).min(BINARY);
+    // If none is escaped: `$b`, `#` and the checksum are the rest of the packet.
+    let most = longest.saturating_sub(5);
+    let len = usize::try_from(len).unwrap_or(most).min(most);
     let Some(room) = scratch.get_mut(..len) else { return false };
     match read(target, cpu, physical, addr, room) {
         0 if len != 0 => reply::send(out, format_args!("E0e")),
-        // Fewer than asked for say how far the memory goes.
-        read => reply::binary(out, b'b', room.get(..read).unwrap_or_default()),
+        // Fewer than asked for say how far the memory goes, or what a packet holds.
+        read => reply::binary(out, b'b', room.get(..read).unwrap_or_default(), longest),
     }
     true
 }

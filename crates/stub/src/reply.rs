@@ -13,14 +13,19 @@ pub(crate) fn send(out: &mut dyn Output, body: fmt::Arguments<'_>) {
     let _ = write!(packet, "#{sum:02x}");
 }
 
-/// Sends `mark` and then `data`, escaped, as a packet.
-pub(crate) fn binary(out: &mut dyn Output, mark: u8, data: &[u8]) {
+/// Sends `mark` and then as much of `data`, escaped, as a packet of `longest` bytes holds.
+pub(crate) fn binary(out: &mut dyn Output, mark: u8, data: &[u8], longest: usize) {
+    // `$`, the mark, `#` and the checksum.
+    let mut room = longest.saturating_sub(5);
     let mut packet = Packet { out, sum: 0 };
     packet.out.put(b'$');
     packet.byte(mark);
     for &byte in data {
         // `*` would begin a run length.
-        if matches!(byte, b'#' | b'$' | b'}' | b'*') {
+        let escaped = matches!(byte, b'#' | b'$' | b'}' | b'*');
+        let Some(left) = room.checked_sub(if escaped { 2 } else { 1 }) else { break };
+        room = left;
+        if escaped {
             packet.byte(b'}');
             packet.byte(byte ^ 0x20);
         } else {

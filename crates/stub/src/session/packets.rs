@@ -37,7 +37,8 @@ impl<O: Output> Stub<O> {
             [b'X', packet @ ..] if !writable(packet, true) => self.malformed(),
             [b'x', range @ ..] => {
                 let from = (self.choices.cpu, self.choices.physical);
-                if !memory::binary(target, from, range, self.scratch, &mut self.out) {
+                let asked = (range, self.choices.packet());
+                if !memory::binary(target, from, asked, self.scratch, &mut self.out) {
                     self.malformed();
                 }
             }

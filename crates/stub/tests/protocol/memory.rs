@@ -44,6 +44,19 @@ fn binary_reads() {
 }
 
 #[test]
+fn a_binary_read_fills_its_packet() {
+    let mut talk = Talk::attached();
+    for (index, byte) in talk.machine.memory.iter_mut().enumerate() {
+        *byte = index as u8;
+    }
+    let data = binary(&mut talk, "x1000,1000");
+    // Four of 256 are escaped: the last of them may have left one byte of room.
+    let escapes = data[1..].iter().filter(|byte| b"#$*}".contains(byte)).count();
+    assert!(data.len() + escapes + 4 >= stub::PACKET - 1, "{} bytes", data.len());
+    assert_eq!(data[1..], talk.machine.memory[..data.len() - 1]);
+}
+
+#[test]
 fn writes_have_the_length_they_say() {
     let mut talk = Talk::attached();
     let before = talk.machine.memory.clone();
