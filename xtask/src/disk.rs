@@ -24,7 +24,7 @@ const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must hold to read its menu and start anything a menu of ours asks for.
 const MODULES: &str = "biosdisk part_msdos fat normal configfile loadenv test echo serial terminal \
                        linux linux16 gzio multiboot multiboot2 chain drivemap boot halt \
-                       reboot sleep search search_fs_uuid";
+                       reboot sleep minicmd search search_fs_uuid";
 
 /// What goes onto a disk: paths on the disk, and their bytes.
 #[derive(Debug, Default)]

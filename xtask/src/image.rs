@@ -101,8 +101,12 @@ pub(crate) fn menu(options: &str) -> String {
          module2 /boot/resident\n\
          boot\n\
          echo 'Ramooflax was not loaded: the files on this disk are damaged. Write it anew.'\n\
-         echo 'The firmware goes on in 10 seconds.'\n\
+         echo 'The next disk boots in 10 seconds.'\n\
          sleep 10\n\
+         drivemap -s hd0 hd1\n\
+         set root=(hd1)\n\
+         chainloader +1\n\
+         boot\n\
          exit\n"
     )
 }

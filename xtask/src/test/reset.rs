@@ -30,8 +30,11 @@ pub(super) fn tests() -> Vec<Test> {
         ("jump", End::Jump),
         ("hole", End::To(HOLE)),
     ];
-    let stick = ends
-        .map(|(name, end)| Test::new(&format!("reset.stick-{name}"), 120, move || with_stick(end)));
+    let stick = ends.map(|(name, end)| {
+        let test = Test::new(&format!("reset.stick-{name}"), 120, move || with_stick(end));
+        // Linux has done these two.
+        if matches!(end, End::Keyboard | End::Cf9) { test.long() } else { test }
+    });
     linux.into_iter().chain(stick).collect()
 }
 
@@ -41,14 +44,13 @@ fn with_stick(end: End) -> Result<()> {
     let mut prepared = Scene::bare(Guest::Sector(end)).prepare()?;
     prepared.insert_stick(Usb::Xhci, "")?;
     let mut machine = prepared.start()?;
-    machine
-        .wait_console_for("a third boot", LIMIT, |all| all.matches("SECTOR dl=80").count() > 2)?;
+    machine.wait_console_for("another boot", LIMIT, |all| all.matches("END\n").count() > 1)?;
     let console = machine.console();
     let under = console.matches("PROBE protected answered").count();
     ensure!(under > 1, "without the VMM after a reset:\n{console}");
     let log = machine.log();
     let starts = log.matches("guest starts at").count();
-    ensure!(starts > 2, "the VMM did not start again{}", machine.tails());
+    ensure!(starts > 1, "the VMM did not start again{}", machine.tails());
     ensure!(log.contains(&format!("hole {HOLE:#x}")), "the hole is elsewhere:\n{log}");
     let noted = log.contains("triple fault: machine reset");
     let expected = matches!(end, End::TripleFault | End::To(_));

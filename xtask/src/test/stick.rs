@@ -11,6 +11,7 @@ use testing::{Config, Machine, Usb};
 use super::Test;
 use crate::{
     disk::{self, Contents},
+    image,
     scene::{Guest, Prepared, Scene},
     sector::End,
 };
@@ -35,6 +36,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("stick.no-loader", 120, || {
             stuck(Some(&[0; 512 * 64]), "Ramooflax: disk 81 has no boot sector.")
         }),
+        Test::new("stick.files-missing", 120, files_missing).long(),
     ]
 }
 
@@ -122,6 +124,19 @@ fn stuck(second: Option<&[u8]>, expected: &str) -> Result<()> {
     screen(&machine, expected)?;
     ensure!(machine.log().contains(NOTICED), "not under the VMM:\n{}", machine.log());
     screen(&machine, "No bootable device")
+}
+
+/// A stick without its files: GRUB says so, and starts the machine's own disk.
+fn files_missing() -> Result<()> {
+    let mut prepared = sector(End::Halt)?;
+    let first = prepared.file("first.img", &[])?;
+    disk::build(&first, &Contents { menu: image::menu(""), files: Vec::new() })?;
+    prepared.config.stick = Some((first, Usb::Xhci));
+    let mut machine = prepared.start()?;
+    screen(&machine, "Ramooflax was not loaded: the files on this disk are damaged.")?;
+    let lines = booted(&mut machine)?;
+    ensure!(lines[0].starts_with("SECTOR dl=80"), "not as disk 80h: {}", lines[0]);
+    Ok(())
 }
 
 /// Waits for `text` on the screen, in whatever lines.
