@@ -7,9 +7,13 @@
 //!
 //! SYSENTER in long mode, which #UDs on an AMD CPU (APM 3, SYSENTER), enters there, with a code segment that
 //! is both 64-bit and 32-bit (`helper_sysenter`; seen on 7.2). No CPU has such a one, and VMRUN refuses it.
+//!
+//! CMPXCHG8B and CMPXCHG16B compute the flags from the kind of an older operation (their translation does not
+//! update it first; seen on 7.2, not so since 8.0), so that an operand may stand in RFLAGS at the next exit. VMRUN
+//! would load all of it, virtual-8086 mode too.
 use core::arch::x86_64::__cpuid;
 use x86defs::vmcb::{Control, Save, event, int_ctl, seg};
-use x86defs::{cr, segment};
+use x86defs::{cr, rflags, segment};
 
 /// Whether this is TCG, by its hypervisor leaf.
 pub(crate) fn present() -> bool {
@@ -45,19 +49,38 @@ pub(crate) fn after(control: &mut Control) -> bool {
     left
 }
 
-/// Whether the code segment is 64-bit and 32-bit. What VMRUN does with such a state cannot be mended
-/// afterwards: TCG spoils RIP and RFLAGS when it refuses it.
+/// RFLAGS bits that are always 0: 31 to 22, 15, 5, 3 (APM 2, 3.1.6). TCG saves no more than 32.
+const ALWAYS_0: u64 = 0xffc0_8028;
+
+/// System flags that are next to never 1, so that an operand is the likelier reason: DF, NT, RF, VIF, VIP.
+const OFTEN_0: u64 = rflags::DF | 1 << 14 | rflags::RF | 1 << 19 | 1 << 20;
+
+/// Whether the state cannot be one of a CPU: code that is 64-bit and 32-bit, or flags that do not exist. Virtual-8086
+/// mode is looked into as well. What VMRUN does with such code cannot be mended afterwards: TCG spoils RIP
+/// and RFLAGS when it refuses it.
 #[inline(always)]
 pub(crate) fn unlawful(save: &Save) -> bool {
     const BOTH: u16 = segment::ATTR_L | segment::ATTR_DB;
-    save.segments[seg::CS].attributes & BOTH == BOTH
+    save.segments[seg::CS].attributes & BOTH == BOTH || save.rflags & (ALWAYS_0 | rflags::VM) != 0
 }
 
-/// Makes an [`unlawful`] code segment 64-bit alone. Outside of long mode there is nothing wrong with it.
+/// Makes the state one of a CPU again.
 #[cold]
 pub(crate) fn repair(save: &mut Save) {
-    if save.efer & cr::EFER_LMA != 0 {
-        save.segments[seg::CS].attributes &= !segment::ATTR_DB;
+    let code = &mut save.segments[seg::CS];
+    let long = save.efer & cr::EFER_LMA != 0;
+    // In virtual-8086 mode segments are as in real mode (APM 2, 4.5.1), at privilege level 3.
+    let virtual_8086 = !long
+        && save.cr0 & cr::CR0_PE != 0
+        && save.cpl == 3
+        && code.base == u64::from(code.selector) << 4;
+    // Outside of long mode L means nothing.
+    if long && code.attributes & segment::ATTR_L != 0 {
+        code.attributes &= !segment::ATTR_DB;
+    }
+    let wrong = if virtual_8086 { ALWAYS_0 } else { ALWAYS_0 | rflags::VM };
+    if save.rflags & wrong != 0 {
+        save.rflags &= !(wrong | OFTEN_0);
     }
 }
 
@@ -70,24 +93,50 @@ mod tests {
         unsafe { core::mem::zeroed() }
     }
 
+    fn save() -> Save {
+        // SAFETY: integers and bytes.
+        unsafe { core::mem::zeroed() }
+    }
+
+    fn repaired(mut save: Save) -> Save {
+        if unlawful(&save) {
+            repair(&mut save);
+        }
+        save
+    }
+
     #[test]
     fn a_code_segment_is_64_bit_or_32_bit() {
-        // SAFETY: integers and bytes.
-        let mut save: Save = unsafe { core::mem::zeroed() };
-        save.efer = cr::EFER_LMA;
-        for (found, repaired) in [(0xe9b, 0xa9b), (0xa9b, 0xa9b), (0xc9b, 0xc9b)] {
-            save.segments[seg::CS].attributes = found;
-            assert_eq!(unlawful(&save), found != repaired);
-            if unlawful(&save) {
-                repair(&mut save);
-            }
-            assert_eq!(save.segments[seg::CS].attributes, repaired);
+        let attributes = |efer, attributes| {
+            let mut save = save();
+            save.efer = efer;
+            save.segments[seg::CS].attributes = attributes;
+            repaired(save).segments[seg::CS].attributes
+        };
+        for (found, expected) in [(0xe9b, 0xa9b), (0xa9b, 0xa9b), (0xc9b, 0xc9b)] {
+            assert_eq!(attributes(cr::EFER_LMA, found), expected);
+            // Outside of long mode the bit means nothing.
+            assert_eq!(attributes(0, found), found);
         }
-        // Outside of long mode the bit means nothing.
-        save.efer = 0;
-        save.segments[seg::CS].attributes = 0xe9b;
-        repair(&mut save);
-        assert_eq!(save.segments[seg::CS].attributes, 0xe9b);
+    }
+
+    #[test]
+    fn flags_that_do_not_exist_are_0() {
+        let flags = |efer, cr0, cpl, base, rflags| {
+            let mut save = save();
+            (save.efer, save.cr0, save.cpl, save.rflags) = (efer, cr0, cpl, rflags);
+            save.segments[seg::CS].selector = 0x1000;
+            save.segments[seg::CS].base = base;
+            repaired(save).rflags
+        };
+        let long = |rflags| flags(cr::EFER_LMA, cr::CR0_PE, 0, 0, rflags);
+        assert_eq!(long(0x048b_a242), 0x2242);
+        assert_eq!(long(0x003d_7fd7), 0x003d_7fd7);
+        // A virtual-8086 task, and a 32-bit kernel and program that are none.
+        assert_eq!(flags(0, cr::CR0_PE, 3, 0x10000, 0x2_0202), 0x2_0202);
+        assert_eq!(flags(0, cr::CR0_PE, 0, 0x10000, 0x2_0202), 0x202);
+        assert_eq!(flags(0, cr::CR0_PE, 3, 0, 0x2_0202), 0x202);
+        assert_eq!(flags(0, 0, 0, 0x10000, 0x2_0202), 0x202);
     }
 
     #[test]

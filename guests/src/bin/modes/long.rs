@@ -61,6 +61,23 @@ pub(crate) fn exceptions() {
     faulting!("np-selector", 11, 0x48, "2f", "mov ecx, 0x48", "mov ds, ecx");
 }
 
+/// What an operand was does not get into the flags by CMPXCHG16B, which changes ZF alone, whatever exits next.
+pub(crate) fn exchange() {
+    let memory = Racy::new([1_u64, 0, 0, 0]);
+    let at = memory.address().next_multiple_of(16);
+    cpu::write64(at, 1);
+    cpu::write64(at + 8, 2);
+    // Virtual-8086 mode; flags that do not exist.
+    for operand in [0x2_0000_u64, 0x048b_a000] {
+        let zero: u8;
+        cpu_asm!("mov r10, rbx", "pushfq", "popfq", "add r9, {o}", "lock cmpxchg16b [r8]", "mov eax, 0", "cpuid", "setz {z}",
+            "mov rbx, r10", o = in(reg) operand, z = lateout(reg_byte) zero, in("r8") at, inout("r9") 0_u64 => _,
+            out("r10") _, inout("rax") 1_u64 => _, inout("rdx") 2_u64 => _, inout("rcx") 2_u64 => _);
+        fact("long.cmpxchg16b", (zero, cpu::read64(at + 8)), (1, 2));
+        cpu::write64(at, 1);
+    }
+}
+
 /// A 32-bit code segment in long mode, ring 0.
 pub(crate) fn compatibility() {
     cpu_asm!("mov r9, rbx", "lea r8, [rip + 2f]", "push 0x18", "push {}", "retfq", "2:", "mov rbx, r9",

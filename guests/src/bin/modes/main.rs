@@ -22,6 +22,7 @@ guests::assembly!("long.S");
 fn main() {
     long::exceptions();
     long::compatibility();
+    long::exchange();
     long::user();
     debug::steps();
     debug::breakpoints();
