@@ -53,8 +53,8 @@ pub(crate) fn serve(
     scratch: &mut [u8],
     out: &mut dyn Output,
 ) -> Outcome {
-    let mut shim =
-        Shim { target, cpu, physical, run_lengths, step: None, range: None, reset: None };
+    let (step, range, reset, unknown) = (None, None, None, false);
+    let mut shim = Shim { target, cpu, physical, run_lengths, step, range, reset, unknown };
     let conn = Conn { out, acknowledged: false };
     let Ok(stub) = GdbStub::builder(conn).with_packet_buffer(scratch).build() else {
         return Outcome::Malformed;
@@ -72,6 +72,7 @@ pub(crate) fn serve(
             Some(stop) => Outcome::Reset { stop },
             None => Outcome::Answered,
         },
+        GdbStubStateMachine::Running(_) if shim.unknown => Outcome::Malformed,
         GdbStubStateMachine::Running(_) => Outcome::Resume { step: shim.step, range: shim.range },
         GdbStubStateMachine::CtrlCInterrupt(_) => Outcome::Malformed,
         GdbStubStateMachine::Disconnected(gone) => match gone.get_reason() {
@@ -114,6 +115,8 @@ struct Shim<'a> {
     step: Option<usize>,
     range: Option<(u64, u64)>,
     reset: Option<bool>,
+    /// It was asked to let a CPU run that is not there.
+    unknown: bool,
 }
 
 impl gdbstub::target::Target for Shim<'_> {

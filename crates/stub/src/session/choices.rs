@@ -22,8 +22,9 @@ pub(super) struct Choices {
     pub(super) looks: bool,
     /// It is one of those that take only what the protocol had at first: replies of [`PLAIN`] bytes at most, and
     /// no run lengths in them. WinDbg's client is (`ExdiGdbSrv`, in Microsoft's WinDbg-Samples): it undoes no run
-    /// length (`BuildRspPacket`) and is set up for 1,024 bytes (`exdiConfigData.xml`). It does not say who it is;
-    /// gdb and LLDB, which take all, are known by offering `swbreak`, and it does not.
+    /// length (`BuildRspPacket`) and is set up for 1,024 bytes (`exdiConfigData.xml`). It does not say who it is.
+    /// gdb and LLDB take all, and are known by what they offer: `multiprocess`, and those of today `swbreak` as well
+    /// (LLDB 14 to 19 does not). WinDbg's offers neither.
     pub(super) plain: bool,
 }
 
@@ -41,7 +42,7 @@ impl Choices {
         let offers = |name: &[u8]| asked.split(|b| matches!(b, b':' | b';')).any(|it| it == name);
         self.swbreak = offers(b"swbreak+");
         self.hwbreak = offers(b"hwbreak+");
-        self.plain = !self.swbreak;
+        self.plain = !self.swbreak && !offers(b"multiprocess+");
         self.packet()
     }
 

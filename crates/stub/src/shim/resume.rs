@@ -9,6 +9,13 @@ use gdbstub::target::ext::base::multithread::{
     MultiThreadSingleStepOps,
 };
 
+impl Shim<'_> {
+    /// A thread that is not there must not become a guest that runs freely.
+    fn name(&mut self, tid: Tid) {
+        self.unknown |= tid.get() > self.target.cpus();
+    }
+}
+
 impl MultiThreadResume for Shim<'_> {
     fn resume(&mut self) -> Result<(), Infallible> {
         Ok(())
@@ -17,10 +24,16 @@ impl MultiThreadResume for Shim<'_> {
     fn clear_resume_actions(&mut self) -> Result<(), Infallible> {
         self.step = None;
         self.range = None;
+        self.unknown = false;
         Ok(())
     }
 
-    fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> Result<(), Infallible> {
+    fn set_resume_action_continue(
+        &mut self,
+        tid: Tid,
+        _: Option<Signal>,
+    ) -> Result<(), Infallible> {
+        self.name(tid);
         Ok(())
     }
 
@@ -39,6 +52,7 @@ impl MultiThreadResume for Shim<'_> {
 
 impl MultiThreadSingleStep for Shim<'_> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
+        self.name(tid);
         self.step = self.step.or(Some(tid.get()));
         Ok(())
     }
@@ -51,6 +65,7 @@ impl MultiThreadRangeStepping for Shim<'_> {
         start: u64,
         end: u64,
     ) -> Result<(), Infallible> {
+        self.name(tid);
         if self.step.is_none() {
             self.step = Some(tid.get());
             self.range = Some((start, end));

@@ -289,7 +289,9 @@ fn run_step_and_stop() {
         assert_eq!(talk.sent(), "+".to_owned() + &reply(&stop(said))[1..]);
     }
     assert_eq!(talk.ask("c1000"), "", "to resume elsewhere is not offered");
-    assert_eq!(talk.ask("vCont;s:9;t"), "E16");
+    for go in ["vCont;s:9;t", "vCont;s:9", "vCont;c:9", "vCont;s:3;c", "vCont;r1000,1010:9"] {
+        assert_eq!(talk.ask(go), "E16", "{go}: two CPUs are there");
+    }
     assert_eq!(talk.ask("vCont?"), "vCont;c;C;s;S;r");
 }
 
@@ -328,6 +330,37 @@ fn registers_come_with_a_stop_once_the_client_has_looked_at_anything() {
         assert_eq!(step(&mut talk), "T05thread:1;");
     }
     assert_eq!(talk.ask("?"), stop("T05thread:1;"));
+}
+
+/// LLDB 14 to 19 (`GDBRemoteCommunicationClient::GetRemoteQSupported`) offers no `swbreak`, and takes all the same
+/// long packets, all registers and run lengths. WinDbg's client, which does not, is in `exdi.rs`.
+#[test]
+fn lldb_before_it_offered_swbreak_is_no_plain_client() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.packet("QStartNoAckMode"), Action::Interrupt);
+    assert_eq!(talk.stop(Reason::Attached), Action::None);
+    assert_eq!(talk.sent(), reply("OK"));
+    let hello =
+        "qSupported:xmlRegisters=i386,arm,mips,arc;multiprocess+;fork-events+;vfork-events+";
+    assert_eq!(talk.ask(hello), SUPPORTED);
+    let registers = |talk: &mut Talk| {
+        assert_eq!(talk.packet("g"), Action::None);
+        (talk.sent().contains('*'), talk.ask("g").len())
+    };
+    let mut plain = Talk::new();
+    assert_eq!(plain.packet("qSupported:xmlRegisters=aarch64,i386"), Action::Interrupt);
+    assert_eq!(plain.stop(Reason::Attached), Action::None);
+    assert!(plain.sent().contains("PacketSize=400;"));
+    let ((long, all), (short, some)) = (registers(&mut talk), registers(&mut plain));
+    assert!(long && !short && all > some, "run lengths and all registers for one alone");
+    assert_eq!(talk.packet("c"), Action::Resume { step: None });
+    talk.sent();
+    assert_eq!(talk.stop(Reason::Breakpoint { cpu: 0 }), Action::None);
+    assert_eq!(
+        talk.sent(),
+        reply(&stop("T05thread:1;"))[1..],
+        "no `swbreak`, which it did not offer"
+    );
 }
 
 #[test]
