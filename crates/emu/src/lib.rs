@@ -3,7 +3,7 @@
 //! instructions' own pages.
 //!
 //! All have a fixed form behind their prefixes, so that no general decoder is needed: what is not
-//! in [`Opcode`] is [`Opcode::Other`], of unknown length.
+//! in [`Opcode`] is [`Opcode::Other`], of unknown length. Only [`disassemble`], for a person to read, knows more.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -17,8 +17,11 @@
     )
 )]
 
+mod disassembler;
 #[cfg(test)]
 mod tests;
+
+pub use disassembler::{Line, disassemble};
 
 /// Longest instruction the CPU accepts, in bytes.
 pub const MAX_LEN: usize = 15;

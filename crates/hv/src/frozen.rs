@@ -117,7 +117,7 @@ impl<H: Host> Dead<'_, H> {
             wire::Request::Physical(what) => {
                 dump::write(what, out, |gpa, bytes| self.machine.host.read_memory(gpa, bytes))
             }
-            wire::Request::Memory => {
+            wire::Request::Memory | wire::Request::Disassemble(_) => {
                 writeln!(out, "the VMM is frozen: read memory by x and xp, or reset the machine")
             }
             // The stub makes an action of it.

@@ -21,6 +21,7 @@ pub struct Command {
 enum Kind {
     Plain(Request),
     Dump,
+    Code,
     Reset,
 }
 
@@ -44,6 +45,12 @@ pub const COMMANDS: &[Command] = &[
         kind: Kind::Dump,
     },
     Command {
+        name: "dis",
+        arguments: "[/COUNTi] [/16|/32|/64] [ADDR]",
+        help: "disassemble, as the CPU would execute it",
+        kind: Kind::Code,
+    },
+    Command {
         name: "reset",
         arguments: "[stop]",
         help: "reset the machine; hold the next guest before its first instruction",
@@ -60,6 +67,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Request, ParseError<'_>> {
     match command.kind {
         Kind::Plain(request) => words.nothing(request),
         Kind::Dump => words.dump(),
+        Kind::Code => words.code(),
         Kind::Reset => words.reset(),
     }
 }

@@ -25,7 +25,7 @@ pub use error::ParseError;
 /// The version of the vocabulary and of the VMM that speaks it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Most items of one [`Dump`]: about a screen's worth of a slow line, and
+/// Most items of one [`Dump`], most instructions of one [`Code`]: about a screen's worth of a slow line, and
 /// a bound on how long one request keeps the VMM busy.
 pub const MOST: u32 = 4096;
 
@@ -48,6 +48,8 @@ pub enum Request {
     Memory,
     /// Print physical memory.
     Physical(Dump),
+    /// Print code.
+    Disassemble(Code),
     /// Reset the machine.
     Reset {
         /// And hold it before the guest's first instruction when the VMM is there again.
@@ -81,6 +83,17 @@ pub enum Format {
     Octal,
     /// `c`
     Character,
+}
+
+/// Code to be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Linear address of the first instruction; `None` is the next one to be executed.
+    pub at: Option<u64>,
+    /// How many instructions, at most [`MOST`].
+    pub count: u32,
+    /// 16, 32 or 64; `None` is what the CPU executes now.
+    pub bits: Option<u8>,
 }
 
 impl Request {

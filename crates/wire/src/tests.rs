@@ -1,6 +1,6 @@
 //! What a person types, and what is said when it is wrong.
 extern crate std;
-use super::{COMMANDS, Dump, Format, MOST, Request, write_help};
+use super::{COMMANDS, Code, Dump, Format, MOST, Request, write_help};
 use std::string::{String, ToString};
 
 fn parsed(text: &str) -> Request {
@@ -70,6 +70,23 @@ fn a_reset_is_asked_for_by_its_words() {
 }
 
 #[test]
+fn code_is_asked_for_by_count_width_and_place() {
+    let code = |at, count, bits| Request::Disassemble(Code { at, count, bits });
+    for (text, request) in [
+        ("dis", code(None, 8, None)),
+        ("dis /3", code(None, 3, None)),
+        ("dis/3i 0x7c00", code(Some(0x7c00), 3, None)),
+        ("dis /16 0xffff0", code(Some(0xffff0), 8, Some(16))),
+        ("dis /32/16i", code(None, 16, Some(32))),
+        ("dis /64 /2", code(None, 2, Some(64))),
+    ] {
+        assert_eq!(parsed(text), request, "{text}");
+    }
+    assert!(said(b"dis /8x").starts_with("'dis' does not understand '8x'; expected: dis "));
+    assert!(said(b"dis here").starts_with("'dis' does not understand 'here'"));
+}
+
+#[test]
 fn help_names_every_command_and_its_purpose() {
     let mut text = String::new();
     write_help(&mut text).unwrap();
@@ -84,7 +101,7 @@ fn help_names_every_command_and_its_purpose() {
 
 #[test]
 fn errors_say_what_was_given_and_what_is_known() {
-    let known = "; known: help, log, counters, exits, fault, version, memory, xp, reset";
+    let known = "; known: help, log, counters, exits, fault, version, memory, xp, dis, reset";
     assert_eq!(said(b" "), ["no command given", known].concat());
     assert_eq!(said(b"lug\x80 x"), ["unknown command 'lug\\x80'", known].concat());
     assert_eq!(said(b"log all"), ["'log' takes no argument, 'all' given", known].concat());

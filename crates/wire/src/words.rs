@@ -1,6 +1,6 @@
 //! The words behind a command.
 
-use crate::{Command, Dump, Format, MOST, ParseError, Request};
+use crate::{Code, Command, Dump, Format, MOST, ParseError, Request};
 
 /// The arguments of one command, taken one after the other.
 pub(crate) struct Words<'a> {
@@ -85,6 +85,26 @@ impl<'a> Words<'a> {
             return Err(ParseError::Missing { command: self.command });
         };
         self.end(Request::Physical(Dump { addr, count, format, size }))
+    }
+
+    /// `[/16|/32|/64] [/COUNT] [ADDR]`: no count is 16, 32 or 64 but by the letter `i` (`/16i`).
+    pub(crate) fn code(mut self) -> Result<Request, ParseError<'a>> {
+        let mut code = Code { at: None, count: 8, bits: None };
+        while let Some(option) = self.option() {
+            match option {
+                b"16" => code.bits = Some(16),
+                b"32" => code.bits = Some(32),
+                b"64" => code.bits = Some(64),
+                _ => {
+                    let (digits, letters) = leading_digits(option);
+                    code.count = counted(digits)
+                        .filter(|_| matches!(letters, b"" | b"i"))
+                        .map_or_else(|| self.wrong(option), Ok)?;
+                }
+            }
+        }
+        code.at = self.address()?;
+        self.end(Request::Disassemble(code))
     }
 }
 

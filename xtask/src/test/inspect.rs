@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use testing::{Gdb, Machine};
 
 use super::Test;
@@ -270,13 +270,25 @@ fn inspect() -> Result<()> {
     let word = gdb.value(&format!("*(unsigned long *) {:#x}", guest.counter))?;
     let dump = gdb.command(&format!("monitor xp /1xg {:#x}", guest.counter))?;
     ensure!(dump == format!("{:016x}: {word:#018x}", guest.counter), "not {word:#x}: {dump}");
+    // Every instruction of the guest's loop, as gdb has it.
+    let code = guest.routine + 1;
+    let listing = gdb.command(&format!("monitor dis /2 {code:#x}"))?;
+    let listed: Vec<&str> =
+        listing.lines().map(|line| line.trim_start_matches('>').trim()).collect();
+    let [inc, jmp] = listed.as_slice() else { bail!("not two lines:\n{listing}") };
+    ensure!(
+        inc.starts_with(&format!("{code:016x}  48 ff 05 "))
+            && inc.contains("inc qword ptr [rip+0x"),
+        "{listing}"
+    );
+    ensure!(jmp.ends_with(&format!("jmp {code:#X}").replace("0X", "0x")), "{listing}");
     let map = gdb.command("monitor memory")?;
     ensure!(
         map.lines().any(|line| line.starts_with("0x0000000000000000-") && line.ends_with("usable")),
         "{map}"
     );
     let help = gdb.command("monitor help")?;
-    for command in ["help", "log", "counters", "exits", "version", "memory", "xp", "reset"] {
+    for command in ["help", "log", "counters", "exits", "version", "memory", "xp", "dis", "reset"] {
         let known = |line: &str| line.split_whitespace().next() == Some(command);
         ensure!(help.lines().any(known), "no {command} in the help:\n{help}");
     }
@@ -312,7 +324,11 @@ fn reset(words: &str) -> Result<()> {
         let mut gdb = guest.attach()?;
         ensure!(gdb.value("$cr0")? & 1 == 0, "the first instruction is not in real mode");
         ensure!(gdb.value("*(unsigned short *) $rip")? == 0x19cd, "it is not int 0x19");
+        let said = gdb.command("monitor dis /1")?;
+        ensure!(said.starts_with('>') && said.ends_with("int 0x19"), "16-bit code: {said}");
         run_to(&mut gdb, "hbreak", 0x7c00)?;
+        let said = gdb.command("monitor dis /1")?;
+        ensure!(said.starts_with(">0000000000007c00  eb ") && said.contains(" jmp 0x7C"), "{said}");
         gdb.command("detach")?;
         guest.ready(2)?;
         // The next one, not asked to be held, is not.

@@ -1,4 +1,7 @@
 //! What the control vocabulary asks for.
+#[path = "listing.rs"]
+mod listing;
+
 use super::View;
 use crate::Host;
 use crate::debug::dump;
@@ -18,6 +21,7 @@ impl<H: Host> View<'_, H> {
             Request::Version => writeln!(out, "Ramooflax {}", wire::VERSION),
             Request::Counters => self.cpu.write_counters(out),
             Request::Memory => self.map(out),
+            Request::Disassemble(what) => self.list(what, out),
             Request::Physical(what) => {
                 dump::write(what, out, |gpa, bytes| self.read_physical(gpa, bytes) == bytes.len())
             }

@@ -103,6 +103,32 @@ fn physical_memory_is_dumped_as_qemus_monitor_does() {
 }
 
 #[test]
+fn code_is_shown_as_the_cpu_takes_it() {
+    let mut bench = Bench::new();
+    bench.write(CODE, &[0xea, 0x5b, 0xe0, 0, 0xf0, 0x66, 0x40]);
+    let text = "\
+>0000000000007c00  ea 5b e0 00 f0           jmp 0xF000:0xE05B
+ 0000000000007c05  66 40                    inc eax
+";
+    assert_eq!(monitor(&mut bench, "dis /2"), text);
+    let text = " 0000000000007c05  66 40                    inc ax\n";
+    assert_eq!(monitor(&mut bench, "dis /1 /32 0x7c05"), text);
+    // In a segment the targets are its offsets.
+    bench.vcpu.set_segment(Seg::Cs, vcpu::Segment::real(0x700, 0x9b));
+    bench.vcpu.set_system(System::Rip, 0xc00);
+    bench.write(CODE, &[0xeb, 0xfe]);
+    let said = monitor(&mut bench, "dis /1");
+    assert_eq!(said, ">0000000000007c00  eb fe                    jmp 0xC00\n");
+    // Up to where memory ends.
+    bench.write(0x3f_ffff, &[0x90]);
+    let text = " 00000000003fffff  90                       nop\n 0000000000400000  no memory of the guest's\n";
+    assert_eq!(monitor(&mut bench, "dis /9 0x3fffff"), text);
+    let mut bench = Bench::long();
+    bench.write(CODE, &[0x48, 0xcf]);
+    assert!(monitor(&mut bench, "dis /1i").ends_with("iretq\n"));
+}
+
+#[test]
 fn the_map_is_the_firmwares_and_our_place_in_it() {
     let text = monitor(&mut Bench::new(), "memory");
     assert_eq!(
