@@ -2,12 +2,13 @@
 //! files or processes behind.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{self, Command},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -23,8 +24,8 @@ use tempfile::TempDir;
 /// What the thread that waits for signals must know.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The group of processes that must not outlive us; 0 is none.
-    group: AtomicU32,
+    /// The groups of processes that must not outlive us.
+    groups: Mutex<BTreeSet<u32>>,
     /// Whether Ctrl-C is meant for another program on the same terminal.
     ctrl_c_is_anothers: AtomicBool,
     /// Whether a signal has come.
@@ -68,15 +69,23 @@ impl Session {
         self.shared.ctrl_c_is_anothers.store(true, SeqCst);
     }
 
-    /// Lets a signal kill the group of processes `group`, or none again.
-    pub(crate) fn kills(&self, group: Option<u32>) {
-        if self.shared.ending.load(SeqCst) {
-            // What was killed is no result to be reported.
-            loop {
-                thread::park();
-            }
+    /// Lets a signal kill the group of processes `group`.
+    pub(crate) fn kills(&self, group: u32) {
+        self.stay_if_ending();
+        self.shared.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(group);
+    }
+
+    /// Lets a signal spare `group`, which has ended.
+    pub(crate) fn spares(&self, group: u32) {
+        self.stay_if_ending();
+        self.shared.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
+    /// What was killed is no result to be reported.
+    fn stay_if_ending(&self) {
+        while self.shared.ending.load(SeqCst) {
+            thread::park();
         }
-        self.shared.group.store(group.unwrap_or(0), SeqCst);
     }
 }
 
@@ -95,10 +104,9 @@ pub(crate) fn kill_group(group: u32) -> Result<()> {
 /// Ends this process because of `signal`. Emulators and gdbs end with the process that started them.
 fn end(shared: &Shared, dir: &Path, signal: i32) -> ! {
     shared.ending.store(true, SeqCst);
-    let group = shared.group.load(SeqCst);
-    if group != 0 {
+    for group in shared.groups.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         // Nothing can be done about a failure but to go on cleaning up.
-        let _ = kill_group(group);
+        let _ = kill_group(*group);
     }
     // What is being killed may still make files while the directory is emptied.
     for _ in 0..50 {

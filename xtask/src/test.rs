@@ -31,6 +31,7 @@ use std::{
     fs::File,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -132,33 +133,58 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
             bail!("no test and no group is called {asked}; `cargo xtask test --list` prints them");
         }
     }
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let mut said_by = BTreeMap::new();
-    for test in &tests {
-        if !chosen(test) {
-            skipped += 1;
-            continue;
-        }
-        let start = Instant::now();
-        let (said, verdict) = in_a_process(test, session)?;
-        let seconds = start.elapsed().as_secs_f64();
-        match verdict {
-            None => {
-                passed += 1;
-                println!("ok      {seconds:6.1} s  {}", test.name);
-            }
-            Some(why) => {
-                failed += 1;
-                println!("FAILED  {seconds:6.1} s  {}\n{}\n{why}", test.name, said.trim_end());
-            }
-        }
-        said_by.insert(&test.name, said);
+    let (run, left): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| chosen(test));
+    // What uses all processors by itself, or measures, runs alone.
+    let (alone, together): (Vec<&Test>, Vec<&Test>) = run
+        .into_iter()
+        .partition(|test| ["host", "bench"].iter().any(|group| means(group, &test.name)));
+    let mut said = at_a_time(1, &alone, session)?;
+    said.extend(at_a_time(thread::available_parallelism()?.get(), &together, session)?);
+
+    if said.keys().any(|name| means("system", name)) {
+        print!("\n{}\n", systems::table(|name| said.get(name).map(|(said, _)| said.as_str())));
     }
-    if said_by.keys().any(|name| means("system", name)) {
-        print!("\n{}\n", systems::table(|name| said_by.get(&name.to_owned()).map(String::as_str)));
-    }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    let passed = said.values().filter(|(_, ok)| *ok).count();
+    let failed = said.len() - passed;
+    println!("{passed} passed, {failed} failed, {} skipped", left.len());
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs tests, `most` at a time; tells each as it ends, what it said only when it failed. Gives by name what it said
+/// and whether it passed.
+fn at_a_time(
+    most: usize,
+    tests: &[&Test],
+    session: &Session,
+) -> Result<BTreeMap<String, (String, bool)>> {
+    let tests: Vec<_> = tests.iter().map(|test| (test.name.as_str(), test.limit)).collect();
+    let queue = Mutex::new(tests.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let results = Mutex::new(BTreeMap::new());
+    let work = || -> Result<()> {
+        while let Some((name, limit)) = next() {
+            let start = Instant::now();
+            let (said, verdict) = in_a_process(name, limit, session)?;
+            let seconds = start.elapsed().as_secs_f64();
+            match &verdict {
+                None => println!("ok      {seconds:6.1} s  {name}"),
+                Some(why) => {
+                    println!("FAILED  {seconds:6.1} s  {name}\n{}\n{why}", said.trim_end())
+                }
+            }
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.insert(name.to_owned(), (said, verdict.is_none()));
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..most).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(_) => bail!("a test's watcher panicked"),
+        })
+    })?;
+    Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Runs the test `name` in this process.
@@ -173,7 +199,7 @@ pub(crate) fn one(name: &str) -> Result<()> {
 }
 
 /// What the test said, and how it failed if it did.
-fn in_a_process(test: &Test, session: &Session) -> Result<(String, Option<String>)> {
+fn in_a_process(name: &str, limit: u64, session: &Session) -> Result<(String, Option<String>)> {
     // It outlives the process, which may be killed before it has cleaned up.
     let dir = tempfile::Builder::new().prefix("test-").tempdir()?;
     let output = tempfile::NamedTempFile::new()?;
@@ -182,15 +208,15 @@ fn in_a_process(test: &Test, session: &Session) -> Result<(String, Option<String
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL"])
         .arg(env::current_exe()?)
-        .args(["test-one", &test.name])
+        .args(["test-one", name])
         .env("TMPDIR", dir.path())
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .process_group(0)
         .spawn()?;
-    session.kills(Some(child.id()));
-    let deadline = Instant::now() + Duration::from_secs(test.limit);
+    session.kills(child.id());
+    let deadline = Instant::now() + Duration::from_secs(limit);
     let verdict = loop {
         if let Some(status) = child.try_wait()? {
             break (!status.success()).then(|| format!("({status})"));
@@ -199,11 +225,11 @@ fn in_a_process(test: &Test, session: &Session) -> Result<(String, Option<String
             // The whole group: a cargo, for one, does not end with its parent. Emulators and gdb do.
             session::kill_group(child.id())?;
             child.wait()?;
-            break Some(format!("(over its time limit of {} s)", test.limit));
+            break Some(format!("(over its time limit of {limit} s)"));
         }
         thread::sleep(Duration::from_millis(20));
     };
-    session.kills(None);
+    session.spares(child.id());
     let said = fs::read(output.path()).unwrap_or_default();
     Ok((String::from_utf8_lossy(&said).into_owned(), verdict))
 }
