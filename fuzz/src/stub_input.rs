@@ -65,16 +65,18 @@ impl Session {
     }
 
     fn byte(&mut self, byte: u8) {
-        if !self.framed {
+        let mut whole = false;
+        if byte == 0x03 && self.machine.running {
+            // It ends a packet that it is found in.
+            self.framing.packet.clear();
+        } else if !self.framed {
             let body = self.framing.push(byte);
+            whole = body.is_some();
             self.machine.writable = body.and_then(writes);
-            self.framed = self.stopping && body.is_some();
         }
         let action = self.stub.incoming(&mut self.machine, byte);
         self.follow(action);
-        if self.stopping && matches!(self.framing.packet.as_slice(), [b'$', .., b'#', _, _]) {
-            self.framed = true;
-        }
+        self.framed |= self.stopping && whole;
     }
 
     /// Does what the stub says; a stop is told later.
