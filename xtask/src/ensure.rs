@@ -121,11 +121,14 @@ fn apt() -> Command {
     }
 }
 
+/// The compiler: the one that Cargo is told to use.
+pub(crate) fn rustc() -> Command {
+    Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 fn rust() -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut query = Command::new(rustc);
-    let sysroot = sh::output(query.args(["--print", "sysroot"]).current_dir(paths::root()))?;
+    let sysroot = sh::output(rustc().args(["--print", "sysroot"]).current_dir(paths::root()))?;
     let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
     if !rustlib.join(TARGET).exists() {
         println!("installing the Rust target {TARGET}");

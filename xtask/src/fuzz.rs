@@ -105,7 +105,7 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<()> {
 /// Builds the program that libFuzzer drives.
 fn program() -> Result<PathBuf> {
     println!("building the targets");
-    let host = sh::output(Command::new("rustc").arg("-vV").current_dir(paths::root()))?;
+    let host = sh::output(ensure::rustc().arg("-vV").current_dir(paths::root()))?;
     let host =
         host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     // With a target named, build scripts and macros are compiled without the flags.

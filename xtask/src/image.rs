@@ -18,6 +18,9 @@ use crate::{
     disk::{self, Contents},
 };
 
+/// What GRUB's shell would take apart a command at (GNU GRUB Manual, "Quoting").
+const ODD: [char; 14] = ['\'', '"', '$', '\\', ';', '\n', '{', '}', '#', '|', '&', '<', '>', '\r'];
+
 /// Options of `image`.
 #[derive(Args, Debug)]
 pub(crate) struct ImageArgs {
@@ -56,11 +59,10 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
 /// # Errors
 /// As [`image`].
 pub(crate) fn write(file: &Path, options: &str) -> Result<()> {
+    plain(options)?;
     if let Err(error) = options::parse(options.as_bytes()) {
         bail!("{error}; the options are:\n{}", long_help());
     }
-    // GRUB's shell would take it apart otherwise.
-    ensure!(!options.contains(['\'', '"', '$', '\\', ';', '\n', '{', '}', '#']), "odd options");
     if let Ok(there) = fs::metadata(file) {
         ensure!(
             there.is_file(),
@@ -84,6 +86,18 @@ pub(crate) fn write(file: &Path, options: &str) -> Result<()> {
     // Whoever reads the file has the old image or the new one, whole.
     new.persist(file).with_context(|| format!("{}", file.display()))?;
     readable(file)
+}
+
+/// Whether GRUB's shell hands the options over as they are.
+fn plain(options: &str) -> Result<()> {
+    if let Some(odd) = options.chars().find(|c| ODD.contains(c)) {
+        bail!(
+            "{odd:?} in the options {options:?}. Expected: none of {}, which GRUB's shell takes for its own. \
+             Write the options as they are listed, without quotes around them.",
+            ODD.iter().map(|c| c.escape_debug().to_string()).collect::<Vec<_>>().join(" ")
+        );
+    }
+    Ok(())
 }
 
 /// As if it had been made in the usual way: temporary files are their owner's alone.
@@ -130,7 +144,13 @@ mod tests {
         fs::write(&file, "before").unwrap();
         let error = write(&file, "boot=second").unwrap_err().to_string();
         assert!(error.contains("option `boot=second`") && error.contains("boot=int19|next|"));
-        assert!(write(&file, "wait; halt").is_err());
+        for odd in ["wait;", "wait&", "wait|", "wait<", "wait>", "#wait", "wait\n"] {
+            let error = write(&file, odd).unwrap_err().to_string();
+            assert!(error.contains("in the options"), "{error}");
+        }
+        let error = plain("wait | halt").unwrap_err().to_string();
+        assert!(error.contains("'|' in the options \"wait | halt\"") && error.contains("Expected"));
+        assert!(plain("link=uart:0x3f8,115200 boot=disk:0x81 wait").is_ok());
         assert_eq!(fs::read(&file).unwrap(), b"before");
         assert!(write(dir.path(), "").unwrap_err().to_string().contains("no regular file"));
         assert!(write(Path::new("/dev/null"), "").unwrap_err().to_string().contains("regular"));

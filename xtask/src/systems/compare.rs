@@ -21,12 +21,12 @@ pub(super) fn sifted(play: &Play, screen: &Screen) -> Result<Vec<String>> {
 /// When it is not: with both texts, and the first line that differs.
 pub(super) fn same(play: &Play, bare: &Left, under: &Left) -> Result<()> {
     let rules = Rules::of(play.differs)?;
-    if let (Some(one), Some(other)) = (&bare.screen, &under.screen) {
+    if let Some((one, other)) = both("screen", bare.screen.as_ref(), under.screen.as_ref())? {
         text(&rules, &one.to_string(), &other.to_string(), &under.hole)
             .context("the screens differ")?;
         colours(&rules, one, other)?;
     }
-    if let (Some(one), Some(other)) = (&bare.pixels, &under.pixels) {
+    if let Some((one, other)) = both("picture", bare.pixels.as_ref(), under.pixels.as_ref())? {
         let differ = one.iter().zip(other).filter(|(one, other)| one != other).count();
         ensure!(
             one.len() == other.len() && differ == 0,
@@ -35,10 +35,21 @@ pub(super) fn same(play: &Play, bare: &Left, under: &Left) -> Result<()> {
             other.len()
         );
     }
-    if let (Some(one), Some(other)) = (&bare.serial, &under.serial) {
+    if let Some((one, other)) = both("serial output", bare.serial.as_ref(), under.serial.as_ref())?
+    {
         text(&rules, one, other, &under.hole).context("the serial output differs")?;
     }
     Ok(())
+}
+
+/// What both left, or neither: what one alone has is a difference.
+fn both<T>(what: &str, bare: Option<T>, under: Option<T>) -> Result<Option<(T, T)>> {
+    match (bare, under) {
+        (Some(one), Some(other)) => Ok(Some((one, other))),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("a {what} on the bare machine alone"),
+        (None, Some(_)) => bail!("a {what} under the VMM alone"),
+    }
 }
 
 /// Whether two texts are the same but for what may differ.
@@ -66,8 +77,37 @@ fn colours(rules: &Rules, bare: &Screen, under: &Screen) -> Result<()> {
         });
         Ok(kept.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     };
-    for (row, (one, other)) in kept(bare)?.iter().zip(&kept(under)?).enumerate() {
-        ensure!(one == other, "the colours of row {row} differ:\n{one:x?}\n{other:x?}\n{bare}");
+    rows(&kept(bare)?, &kept(under)?).with_context(|| format!("\n{bare}"))
+}
+
+/// Whether the rows are as many, and the same.
+fn rows(bare: &[Vec<u8>], under: &[Vec<u8>]) -> Result<()> {
+    for (row, (one, other)) in bare.iter().zip(under).enumerate() {
+        ensure!(one == other, "the colours of row {row} differ:\n{one:x?}\n{other:x?}");
     }
+    let (here, there) = (bare.len(), under.len());
+    ensure!(here == there, "colours of {here} rows and of {there}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_alone_left_is_a_difference() {
+        assert_eq!(both("screen", Some(1), Some(2)).unwrap(), Some((1, 2)));
+        assert_eq!(both::<u8>("screen", None, None).unwrap(), None);
+        assert!(both("screen", Some(1), None).unwrap_err().to_string().contains("bare machine"));
+        assert!(both("screen", None, Some(1)).unwrap_err().to_string().contains("under the VMM"));
+    }
+
+    #[test]
+    fn a_row_too_many_is_a_difference() {
+        let (one, two, other) = ([vec![7; 80]], [vec![7; 80], vec![7; 80]], [vec![8; 80]]);
+        assert!(rows(&one, &one).is_ok() && rows(&two, &two).is_ok());
+        for (bare, under) in [(&one[..], &two[..]), (&two, &one), (&one, &other)] {
+            assert!(rows(bare, under).is_err());
+        }
+    }
 }
