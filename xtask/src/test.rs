@@ -5,6 +5,7 @@
 
 mod attach;
 mod broken;
+mod deaf;
 mod debian;
 mod debuggers;
 mod fault;
@@ -100,6 +101,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(debuggers::tests());
     tests.extend(link::tests());
     tests.extend(fault::tests());
+    tests.extend(deaf::tests());
     tests.extend(time::tests());
     tests.extend(once::tests());
     tests.extend(systems::tests());

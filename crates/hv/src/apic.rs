@@ -13,7 +13,7 @@ const ICR_LOW: u16 = 0x300;
 const ICR_HIGH: u16 = 0x310;
 const PAGE: u64 = 0xfff;
 /// IA32_APIC_BASE: address bits.
-const BASE: u64 = 0x000f_ffff_ffff_f000;
+pub(crate) const BASE: u64 = 0x000f_ffff_ffff_f000;
 /// IA32_APIC_BASE: what is not the address.
 const FLAGS: u64 = 0xfff;
 

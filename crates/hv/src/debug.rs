@@ -8,7 +8,7 @@ pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::mov_dr;
 
 use crate::instruction::{code_address, fault, inject_db, skip};
-use crate::{Cpu, Host, Machine, step, tsc};
+use crate::{Cpu, Host, Machine, nmi, step, tsc};
 use emu::Opcode;
 use handover::Note;
 use link::Link;
@@ -130,7 +130,7 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         };
     };
     let attached = console.stub.attached();
-    cpu.nmi.arrived(vcpu);
+    nmi::arrived(machine, cpu, vcpu);
     machine.set_attached(attached);
     vcpu.intercept(Intercept::Mwait, attached);
     tsc::resume(machine, vcpu, since);

@@ -1,7 +1,7 @@
 //! HLT and MWAIT: the tick of an idle guest.
 use crate::debug;
 use crate::instruction::skip;
-use crate::{Cpu, Host, Machine, probe, run};
+use crate::{Cpu, Host, Machine, nmi, probe, run};
 use emu::Opcode;
 use vcpu::{Event, Gpr, System, Vcpu, Wait};
 use x86defs::rflags;
@@ -42,7 +42,7 @@ pub(crate) fn wait<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         debug::breathe();
     }
     let vector = vcpu.wait(how);
-    cpu.nmi.arrived(vcpu);
+    nmi::arrived(machine, cpu, vcpu);
     run::init(machine, cpu, vcpu);
     if let Some(vector) = vector {
         vcpu.inject(Event::Interrupt(vector));

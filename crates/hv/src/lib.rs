@@ -18,6 +18,7 @@
 )]
 
 mod apic;
+mod counter;
 mod cpu;
 mod cpuid;
 mod debug;

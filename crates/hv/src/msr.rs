@@ -1,6 +1,6 @@
 //! The MSRs the VMM shadows or conceals; all others are the CPU's own.
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
-use crate::{Cpu, Host, Machine, apic, microcode, probe, tsc};
+use crate::{Cpu, Host, Machine, apic, counter, microcode, probe, tsc};
 use emu::Opcode;
 use vcpu::{Gpr, System, Vcpu};
 use x86defs::{cr, msr};
@@ -58,7 +58,7 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         msr::TSC => tsc::read(machine, vcpu),
         _ if CONCEALED.contains(&register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
-        _ => machine.host.read_msr(register),
+        _ => counter::read(machine, cpu, register).or_else(|| machine.host.read_msr(register)),
     };
     match value {
         Some(value) => {
@@ -84,10 +84,9 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
             machine.host.write_msr(register, value)
         }),
         msr::PATCH_LOADER => microcode::load(machine, vcpu, value),
-        _ => match apic::write_msr(machine, register, value) {
-            Some(done) => done,
-            None => machine.host.write_msr(register, value),
-        },
+        _ => apic::write_msr(machine, register, value)
+            .or_else(|| counter::write(machine, cpu, register, value))
+            .unwrap_or_else(|| machine.host.write_msr(register, value)),
     };
     if done {
         skip(machine, cpu, vcpu, Opcode::Wrmsr);

@@ -64,6 +64,8 @@ pub struct Nested<T> {
     /// Entries of the hole that show the scratch page now.
     open: [Option<u64>; OPEN],
     apic: Option<Apic>,
+    /// What the APIC window shows.
+    shown: Option<u64>,
     first_pde: u64,
     a20_on: u64,
     a20_off: u64,
@@ -112,6 +114,7 @@ impl<T: TableMemory> Nested<T> {
             scratch,
             open: [None; OPEN],
             apic: None,
+            shown: None,
             first_pde,
             a20_on,
             a20_off,
@@ -197,10 +200,20 @@ impl<T: TableMemory> Nested<T> {
         Ok(Outcome::Again)
     }
 
-    /// Watch writes to the local APIC's page at `base`, from now on.
-    pub(crate) fn protect_apic(&mut self, base: u64) -> Result<(), MapError> {
+    /// Show the local APIC's page at `base` in its window: whether the VMM's translations must be flushed for it.
+    pub(crate) fn show_apic(&mut self, base: u64) -> Result<bool, MapError> {
+        if self.shown == Some(base) {
+            return Ok(false);
+        }
         let window = split_to_4k(&mut self.tables, self.own_root, APIC_WINDOW)?;
         self.tables.write(window, base | PRESENT | WRITE | PCD | PWT | NX);
+        self.shown = Some(base);
+        Ok(true)
+    }
+
+    /// Watch writes to the local APIC's page at `base`, from now on.
+    pub(crate) fn protect_apic(&mut self, base: u64) -> Result<(), MapError> {
+        self.show_apic(base)?;
         let at = split_to_4k(&mut self.tables, self.root, base)?;
         let entry = self.tables.read(at) & !WRITE;
         self.tables.write(at, entry);

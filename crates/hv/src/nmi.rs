@@ -1,6 +1,6 @@
 //! Non-maskable interrupts: taken by the VMM's handler, which sets a flag, and given to the guest; blocked
 //! from then until its IRET is complete (APM 2, 8.2.3 and 15.20).
-use crate::{Cpu, Host, Machine, step};
+use crate::{Cpu, Host, Machine, counter, debug, step};
 use vcpu::{Event, Intercept, Vcpu};
 
 /// Where the guest stands with NMIs.
@@ -23,11 +23,6 @@ impl Nmi {
         self.pending && !self.blocked
     }
 
-    /// A physical NMI may have been taken.
-    pub(crate) fn arrived(&mut self, vcpu: &mut dyn Vcpu) {
-        self.pending |= vcpu.take_nmi();
-    }
-
     /// Deliver what is pending, if the guest can take it now.
     pub(crate) fn deliver(&mut self, vcpu: &mut dyn Vcpu, stepping: bool) {
         if self.due() && !stepping && vcpu.queued().is_none() {
@@ -41,6 +36,21 @@ impl Nmi {
     /// The handler's IRET is complete.
     pub(crate) fn unblock(&mut self) {
         self.blocked = false;
+    }
+}
+
+/// A physical NMI may have been taken. The guest gets it, unless it was the VMM's own.
+pub(crate) fn arrived<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if vcpu.take_nmi() && !counter::took(machine, cpu, vcpu) {
+        cpu.nmi.pending = true;
+    }
+}
+
+/// An NMI exits whatever the guest does: a tick as well, and the only one of a guest with interrupts off.
+pub(crate) fn exit<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    arrived(machine, cpu, vcpu);
+    if cpu.step.is_none() {
+        debug::poll(machine, cpu, vcpu);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The run loop, and what each exit means.
 use crate::debug::{self, Stop};
 use crate::instruction::{inject_ud, skip, skip_cpuid};
-use crate::{Cpu, Host, Machine, apic, cpuid, halt, msr, nested, nmi, ports, probe, step, tsc};
+use crate::{
+    Cpu, Host, Machine, apic, counter, cpuid, halt, msr, nested, nmi, ports, probe, step, tsc,
+};
 use emu::Opcode;
 use vcpu::{Event, Exit, Vcpu, Wait};
 
@@ -11,6 +13,7 @@ pub fn run<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) 
     msr::watch(vcpu);
     apic::watch(machine, vcpu);
     tsc::watch(machine, vcpu);
+    counter::start(machine, cpu, vcpu);
     if machine.options.wait {
         machine.log(format_args!("waiting for an analyst before the first instruction"));
         debug::stop(machine, cpu, vcpu, Stop::Held);
@@ -53,6 +56,7 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
 #[inline(never)]
 fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     probe::watch(machine, vcpu);
+    counter::tick(machine, cpu, vcpu);
     if debug::poll(machine, cpu, vcpu) {
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
         return;
@@ -63,7 +67,7 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
     }
     // An NMI goes first (APM 2, 8.5); the interrupt stays pending then.
     vcpu.wait(Wait::Nmi);
-    cpu.nmi.arrived(vcpu);
+    nmi::arrived(machine, cpu, vcpu);
     if cpu.nmi.due() {
         return;
     }
@@ -71,7 +75,7 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
         vcpu.inject(Event::Interrupt(vector));
     }
     // The window that takes an interrupt lets an NMI and an INIT in as well.
-    cpu.nmi.arrived(vcpu);
+    nmi::arrived(machine, cpu, vcpu);
     init(machine, cpu, vcpu);
 }
 
@@ -100,7 +104,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
             machine.host.write_back_caches();
             skip(machine, cpu, vcpu, Opcode::Invd);
         }
-        Exit::Nmi => cpu.nmi.arrived(vcpu),
+        Exit::Nmi => nmi::exit(machine, cpu, vcpu),
         Exit::Iret => nmi::iret(machine, cpu, vcpu),
         Exit::Init => init(machine, cpu, vcpu),
         Exit::Icebp => debug::icebp(machine, cpu, vcpu),

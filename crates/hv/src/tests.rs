@@ -3,6 +3,7 @@ extern crate std;
 
 mod apic;
 mod bench;
+mod counter;
 mod cpuid;
 mod debugger;
 mod exits;

@@ -4,6 +4,8 @@
 pub const TSC: u32 = 0x10;
 /// Local APIC base and mode.
 pub const APIC_BASE: u32 = 0x1b;
+/// x2APIC: the register at offset 0; one more for each 16 bytes on.
+pub const X2APIC_FIRST: u32 = 0x800;
 /// x2APIC interrupt command register.
 pub const X2APIC_ICR: u32 = 0x830;
 /// Machine-check status of the CPU (APM 2, 9.3.1.2).
@@ -26,6 +28,20 @@ pub const DEBUGCTL: u32 = 0x1d9;
 pub const DEBUGCTL_BTF: u64 = 1 << 1;
 /// SVM TSC ratio.
 pub const TSC_RATIO: u32 = 0xc000_0104;
+/// Performance counters, global (PerfMonV2): status.
+pub const PERF_GLOBAL_STATUS: u32 = 0xc000_0300;
+/// Performance counters, global: which count.
+pub const PERF_GLOBAL_CTL: u32 = 0xc000_0301;
+/// Performance counters, global: clears bits of the status.
+pub const PERF_GLOBAL_STATUS_CLEAR: u32 = 0xc000_0302;
+/// The first of four performance controls.
+pub const PERF_LEGACY_CTL0: u32 = 0xc001_0000;
+/// The first of four performance counters.
+pub const PERF_LEGACY_CTR0: u32 = 0xc001_0004;
+/// The first of the core extensions' performance controls; each further one is 2 on.
+pub const PERF_CTL0: u32 = 0xc001_0200;
+/// The first of the core extensions' performance counters; each further one is 2 on.
+pub const PERF_CTR0: u32 = 0xc001_0201;
 /// System configuration.
 pub const SYSCFG: u32 = 0xc001_0010;
 /// I/O range registers: base and mask, twice.

@@ -266,7 +266,7 @@ impl Stage {
 }
 
 /// The hexadecimal number that follows the first `mark`.
-fn after(text: &str, mark: &str) -> Result<u64> {
+pub(super) fn after(text: &str, mark: &str) -> Result<u64> {
     let digits = text.split_once(mark).with_context(|| format!("no {mark:?} in:\n{text}"))?.1;
     let digits = digits.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default();
     u64::from_str_radix(digits, 16).with_context(|| format!("{mark}{digits}"))
