@@ -16,6 +16,8 @@ pub struct Cpu {
     pub(crate) retired: bool,
     /// The guest executed HLT or MWAIT and nothing has woken it.
     pub(crate) halted: bool,
+    /// The guest has set MCG_STATUS.MCIP itself.
+    pub(crate) mcip: bool,
 }
 
 impl Cpu {

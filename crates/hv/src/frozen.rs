@@ -5,7 +5,7 @@ use crate::debug::{breathe, dump, guest_registers, parts};
 use crate::report::Report;
 use crate::{Cpu, Host, Machine, machine::Line};
 use core::fmt::{self, Write};
-use handover::Note;
+use handover::{Note, VMM_BASE};
 use link::Link;
 use stub::{
     Action, Breakpoint, BreakpointError, Changed, PACKET, Reason, Refused, Regs, Stub, Target,
@@ -23,6 +23,11 @@ pub struct Room {
     pub frame: &'static mut [u8; PACKET],
     /// The packet being answered.
     pub scratch: &'static mut [u8; PACKET],
+}
+
+/// Reads what the VMM sees at `at`. Its lower half is the guest's physical memory, of which no device is asked anything.
+pub(crate) fn as_the_vmm<H: Host>(host: &H, at: u64, out: &mut [u8]) -> bool {
+    if at >= VMM_BASE { host.read_own(at, out) } else { host.read_memory(at, out) }
 }
 
 /// What the dead machine shows.
@@ -65,8 +70,7 @@ impl<H: Host> Target for Dead<'_, H> {
             if cpu == GUEST {
                 paging.lookup(host, at).is_ok_and(|found| host.read_memory(found.gpa, out))
             } else {
-                // The VMM's lower half is the guest's physical memory.
-                host.read_memory(at, out) || host.read_own(at, out)
+                as_the_vmm(host, at, out)
             }
         })
     }
@@ -160,6 +164,8 @@ pub fn frozen<H: Host, L: Link>(
     const WHY: Reason = Reason::Aborted { cpu: VMM };
     let told = !later.is_empty();
     let mut target = Dead { machine, cpu, vcpu, report, later };
+    let mut link = link;
+    link.patient(true);
     let mut stub = Stub::new(room.frame, room.scratch, Line(link));
     if !told {
         machine.try_log(format_args!("{}", Told(&target)));

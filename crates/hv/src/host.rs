@@ -49,7 +49,8 @@ pub trait Host: PhysRead {
     fn read_u16(&self, gpa: u64) -> Option<u16>;
     /// Read guest-physical memory.
     fn read_memory(&self, gpa: u64, out: &mut [u8]) -> bool;
-    /// Read the VMM's own memory, at the VMM's own address, after a fault; false where nothing is mapped.
+    /// Read the VMM's own memory, at the VMM's own address from
+    /// [`handover::VMM_BASE`] on, after a fault; false where nothing is mapped.
     fn read_own(&self, address: u64, out: &mut [u8]) -> bool;
     /// Write guest-physical memory.
     fn write_memory(&self, gpa: u64, data: &[u8]) -> bool;

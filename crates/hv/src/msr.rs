@@ -41,7 +41,7 @@ const SYSCFG_FREE: u64 = 1 << 18 | 1 << 19 | 1 << 22;
 
 /// Ask for the exits this module handles.
 pub(crate) fn watch(vcpu: &mut dyn Vcpu) {
-    for register in CONCEALED.into_iter().chain([msr::EFER]) {
+    for register in CONCEALED.into_iter().chain([msr::EFER, msr::MCG_STATUS]) {
         vcpu.watch_msr(register, true, true);
     }
     for register in FIXED.into_iter().chain([msr::SYSCFG, msr::APIC_BASE, msr::PATCH_LOADER]) {
@@ -56,6 +56,10 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let value = match register {
         msr::EFER => Some(vcpu.system(System::Efer) & !cr::EFER_SVME),
         msr::TSC => tsc::read(machine, vcpu),
+        msr::MCG_STATUS => {
+            let theirs = if cpu.mcip { msr::MCG_STATUS_MCIP } else { 0 };
+            machine.host.read_msr(register).map(|value| value | theirs)
+        }
         _ if CONCEALED.contains(&register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
         _ => counter::read(machine, cpu, register).or_else(|| machine.host.read_msr(register)),
@@ -77,6 +81,7 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     let done = match register {
         msr::EFER => write_efer(machine, vcpu, value),
         msr::TSC => tsc::write(machine, vcpu, value),
+        msr::MCG_STATUS => write_mcg_status(machine, cpu, value),
         _ if CONCEALED.contains(&register) => false,
         _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
         msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {
@@ -115,4 +120,17 @@ fn write_efer<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, value: u64) ->
         vcpu.set_system(System::Efer, new);
     }
     accepted
+}
+
+/// MCG_STATUS without MCIP, which in the register itself is set by a machine check alone: by it the VMM, when it takes
+/// an interrupt for the guest, knows one from an interrupt with vector 18 (APM 2, 9.3.1.2). The guest sees the bit it
+/// wrote. Whether the value can be written is for the CPU to say.
+fn write_mcg_status<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, value: u64) -> bool {
+    let host = &machine.host;
+    let done = host.write_msr(msr::MCG_STATUS, value);
+    if done {
+        host.write_msr(msr::MCG_STATUS, value & !msr::MCG_STATUS_MCIP);
+        cpu.mcip = value & msr::MCG_STATUS_MCIP != 0;
+    }
+    done
 }

@@ -169,7 +169,8 @@ window_30:
     iretq
 
 # Vector 18 is an external interrupt, or #MC, which neither pushes an error code. MCG_STATUS.MCIP tells (APM 2, 9.3.1.2):
-# #MC sets it, and a handler clears it at its end: the guest's own takes no interrupts meanwhile.
+# #MC sets it, and a handler clears it at its end: the guest's own takes no interrupts meanwhile. Nothing else sets it:
+# hv (msr.rs) keeps what the guest writes there out of the register.
 window_18:
     push rax
     push rcx

@@ -10,6 +10,8 @@ pub const X2APIC_FIRST: u32 = 0x800;
 pub const X2APIC_ICR: u32 = 0x830;
 /// Machine-check status of the CPU (APM 2, 9.3.1.2).
 pub const MCG_STATUS: u32 = 0x17a;
+/// MCG_STATUS: a machine check is in progress.
+pub const MCG_STATUS_MCIP: u64 = 1 << 2;
 /// Status of the first machine-check bank; each further one is 4 on.
 pub const MC0_STATUS: u32 = 0x401;
 /// Machine-check capabilities: the number of banks in the low byte.

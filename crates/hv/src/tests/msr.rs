@@ -155,3 +155,33 @@ fn a_microcode_patch_is_given_to_the_cpu() {
     assert_eq!(patches[0][..5], [1, 2, 3, 4, 0]);
     assert_eq!(patches[0].len(), crate::MICROCODE);
 }
+
+#[test]
+fn mcip_in_the_register_is_the_cpus_alone() {
+    let mut bench = Bench::long();
+    bench.machine.host.msrs.borrow_mut().insert(msr::MCG_STATUS, 0);
+    for (value, kept) in [(4, 0), (5, 1), (0, 0), (7, 3)] {
+        write(&mut bench, msr::MCG_STATUS, value);
+        assert_eq!((bench.queued(), bench.rip()), (None, CODE + 2));
+        assert_eq!(bench.machine.host.msrs.borrow()[&msr::MCG_STATUS], kept);
+        assert_eq!(read(&mut bench, msr::MCG_STATUS), value);
+    }
+    // A machine check: the guest's handler sees it, and ends it.
+    write(&mut bench, msr::MCG_STATUS, 0);
+    bench.machine.host.msrs.borrow_mut().insert(msr::MCG_STATUS, 5);
+    assert_eq!(read(&mut bench, msr::MCG_STATUS), 5);
+    write(&mut bench, msr::MCG_STATUS, 0);
+    assert_eq!(read(&mut bench, msr::MCG_STATUS), 0);
+}
+
+#[test]
+fn a_dead_vmm_asks_no_device() {
+    let bench = Bench::long();
+    let host = &bench.machine.host;
+    let mut out = [0; 8];
+    for device in [0xfee0_0020, 0xfffc_0000, 1 << 40] {
+        assert!(!crate::frozen::as_the_vmm(host, device, &mut out), "{device:x}");
+    }
+    assert!(crate::frozen::as_the_vmm(host, CODE, &mut out));
+    assert!(crate::frozen::as_the_vmm(host, handover::VMM_BASE, &mut out));
+}

@@ -107,3 +107,32 @@ pub(crate) fn nmi() {
     fact("nmi.again", COUNT.get(), 3);
     exception::hook(NMI, None);
 }
+
+const MACHINE_CHECK: u64 = 18;
+
+fn eighteen(_: &mut Frame) {
+    COUNT.set(COUNT.get() + 1);
+    cpu::write32(APIC + 0xb0, 0);
+}
+
+/// An interrupt with #MC's vector, while MCG_STATUS says that a machine check is in progress: the guest said so itself.
+pub(crate) fn machine_check_vector() {
+    const MCG_STATUS: u32 = 0x17a;
+    const MCIP: u64 = 4;
+    const FIXED_TO_SELF: u32 = 0x4_4000;
+    let spurious = cpu::read32(APIC + 0xf0);
+    cpu::write32(APIC + 0xf0, spurious | 1 << 8);
+    exception::hook(MACHINE_CHECK, Some(eighteen));
+    for (name, status) in [("without-mcip", 0), ("with-mcip", MCIP)] {
+        COUNT.set(0);
+        cpu::wrmsr(MCG_STATUS, status);
+        cpu::write32(APIC + 0x300, FIXED_TO_SELF | MACHINE_CHECK as u32);
+        cpu_asm!("sti", "nop", "nop", "cli");
+        fact(format_args!("vector-18.{name}"), COUNT.get(), 1);
+        fact(format_args!("vector-18.{name}-status"), cpu::rdmsr(MCG_STATUS), status);
+    }
+    cpu::wrmsr(MCG_STATUS, 0);
+    fact("vector-18.status-cleared", cpu::rdmsr(MCG_STATUS), 0);
+    exception::hook(MACHINE_CHECK, None);
+    cpu::write32(APIC + 0xf0, spurious);
+}

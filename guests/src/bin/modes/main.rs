@@ -30,6 +30,7 @@ fn main() {
     interrupts::timer();
     interrupts::shadow();
     interrupts::nmi();
+    interrupts::machine_check_vector();
     real::all();
     protected::all();
     bios_calls();
