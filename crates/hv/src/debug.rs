@@ -95,6 +95,8 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     };
     let mut console = console.lock();
     let console = &mut *console;
+    // The analyst waits for every byte, and the guest for the analyst.
+    console.stub.output().0.patient(true);
     console.debugger.remove_software(&machine.host);
     let mut view = View { machine, cpu, vcpu, debugger: &mut console.debugger };
     let mut action = console.stub.stopped(&mut view, reason);
@@ -129,6 +131,7 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
             }
         };
     };
+    console.stub.output().0.patient(false);
     let attached = console.stub.attached();
     nmi::arrived(machine, cpu, vcpu);
     machine.set_attached(attached);

@@ -21,6 +21,9 @@ pub trait Link {
     fn receive(&mut self) -> Option<u8>;
     /// Send one byte. A line that does not drain loses it after a bounded time.
     fn send(&mut self, byte: u8);
+    /// Whether somebody waits for what is sent, and nothing else for us: a line that does not drain is then
+    /// given seconds, not a fraction of one.
+    fn patient(&mut self, _: bool) {}
     /// Wait until the last byte has left, but no longer than a line takes that drains.
     fn flush(&mut self) {}
 }

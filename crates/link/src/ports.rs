@@ -7,6 +7,8 @@ pub trait Ports {
     fn read(&mut self, port: u16) -> u8;
     /// OUT port, AL.
     fn write(&mut self, port: u16, value: u8);
+    /// What the machine needs now and then while a driver waits for a device.
+    fn breathe(&mut self) {}
 }
 
 /// The CPU's own I/O ports.

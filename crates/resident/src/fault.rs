@@ -1,7 +1,7 @@
 //! What the VMM does about its own faults: accesses that may fail go on, debug traps are ignored, all else freezes
 //! the guest, is reported, and the analyst's line answers from then on.
 use crate::cpu::Local;
-use crate::host::{Pc, uart};
+use crate::host::{Pc, adopt, uart};
 use crate::start::{Guest, run_on_stack};
 use crate::{backtrace, host};
 use core::arch::asm;
@@ -10,7 +10,6 @@ use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
 use handover::VMM_BASE;
 use hv::{Log, Regs, Room};
-use link::{CpuPorts, uart::Uart};
 use x86defs::{msr, rflags, vector};
 
 unsafe extern "C" {
@@ -143,22 +142,33 @@ fn freeze(what: Arguments<'_>, regs: Regs) -> ! {
     if before >= MOST {
         halt();
     }
-    let place = if before == 0 { local.report } else { local.later };
     // SAFETY: carved for this; whoever reads it does so afterwards, or has just failed.
-    let report = unsafe { &mut *place };
+    let report = unsafe { &mut *place(local) };
     *report = hv::Report::new(regs);
     report.say(what);
-    backtrace::walk(local.image, &regs, |offset| report.called_from(offset));
     // SAFETY: the stack is for this alone. What was on it when a fault came in the answering is given up.
     unsafe {
         run_on_stack(core::ptr::from_ref(local).cast_mut().cast(), local.report_stack, answer)
     }
 }
 
+/// Where the report of the last fault is: the first is kept.
+fn place(local: &Local) -> *mut hv::Report {
+    // Relaxed: this CPU's alone.
+    if local.faults.load(Ordering::Relaxed) <= 1 { local.report } else { local.later }
+}
+
 /// Answer the analyst for ever.
 extern "C" fn answer(local: *mut ()) -> ! {
     // SAFETY: `freeze` passes the `Local`, which lives for ever.
     let local = unsafe { &*local.cast::<Local>() };
+    {
+        // SAFETY: as `freeze` filled it; nobody else refers to it yet.
+        let report = unsafe { &mut *place(local) };
+        let regs = report.regs;
+        // Not before the fault's stack is left: the accesses refused in here are faults on that stack themselves.
+        backtrace::walk(local.image, &regs, |offset| report.called_from(offset));
+    }
     // SAFETY: as `freeze` filled it.
     let (report, later) = unsafe { (&*local.report, &*local.later) };
     // SAFETY: null, or what runs the guest; that code does not come back, so nobody else refers to it.
@@ -168,12 +178,11 @@ extern "C" fn answer(local: *mut ()) -> ! {
     };
     // SAFETY: the machine is there, so SVM is on. From here SMIs are served again; an NMI or INIT sets its flag.
     unsafe { asm!("stgi", options(nomem, nostack)) };
-    // SAFETY: the UART is the VMM's; its former user does not run again.
-    let ports = unsafe { CpuPorts::new() };
     let [frame, scratch] = local.spare;
     // SAFETY: carved for this place; who used them before does not come back.
     let room = unsafe { Room { frame: &mut *frame, scratch: &mut *scratch } };
-    let link = Uart::adopt(ports, machine.options.link.port);
+    // Its former user does not run again.
+    let link = adopt(machine.options.link.port);
     hv::frozen::<Pc, _>(machine, (cpu, vcpu), link, room, report, later)
 }
 

@@ -5,7 +5,7 @@ use core::arch::x86_64::__cpuid_count;
 use handover::{MAX_MAP, Note, Range, Reset, Span};
 use link::{CpuPorts, Ports, uart::Uart};
 use paging::walk::PhysRead;
-use x86defs::msr;
+use x86defs::{cr, msr};
 
 unsafe extern "C" {
     fn msr_read(msr: u32, value: *mut u64) -> u32;
@@ -32,9 +32,43 @@ fn ports() -> CpuPorts {
     unsafe { CpuPorts::new() }
 }
 
+/// The ports of a line.
+pub(crate) struct LinePorts {
+    ports: CpuPorts,
+    /// GIF is 1 whenever somebody waits.
+    open: bool,
+}
+
+impl Ports for LinePorts {
+    fn read(&mut self, port: u16) -> u8 {
+        self.ports.read(port)
+    }
+
+    fn write(&mut self, port: u16, value: u8) {
+        self.ports.write(port, value);
+    }
+
+    fn breathe(&mut self) {
+        // Without SVM there is no GIF (APM 2, 15.17), and nothing is held.
+        if !self.open && try_msr(msr::EFER) & cr::EFER_SVME != 0 {
+            // SAFETY: as in `port_in`: SMIs are served, an NMI or INIT sets its flag.
+            unsafe { asm!("stgi", "nop", "clgi", options(nostack)) };
+        }
+    }
+}
+
+/// A line.
+pub(crate) type Line = Uart<LinePorts>;
+
 /// A UART as the command line gives it, set up; `None` if it gives none.
-pub(crate) fn uart(options: handover::Uart) -> Option<Uart<CpuPorts>> {
-    (options.port != 0).then(|| Uart::new(ports(), options.port, options.baud))
+pub(crate) fn uart(options: handover::Uart) -> Option<Line> {
+    let ports = LinePorts { ports: ports(), open: false };
+    (options.port != 0).then(|| Uart::new(ports, options.port, options.baud))
+}
+
+/// The UART at this port as it is, for one that leaves GIF at 1.
+pub(crate) fn adopt(port: u16) -> Line {
+    Uart::adopt(LinePorts { ports: ports(), open: true }, port)
 }
 
 /// Read memory by the VMM's own address; false if some of it is not mapped.
@@ -79,7 +113,7 @@ impl PhysRead for Pc {
 
 impl hv::Host for Pc {
     type Tables = Tables;
-    type Link = Uart<CpuPorts>;
+    type Link = Line;
 
     #[inline]
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {

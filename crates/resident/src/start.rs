@@ -3,11 +3,10 @@ use crate::carve::Carve;
 use crate::cpu::{self, CpuStacks, Failure, Local};
 use crate::descriptors::Tables as Idts;
 use crate::fault::halt;
-use crate::host::{Pc, uart};
+use crate::host::{Line, Pc, uart};
 use crate::memory::{Ram, Tables};
 use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
 use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
-use link::{CpuPorts, uart::Uart};
 use svm::Svm;
 use vcpu::{Gpr, Seg, Segment, System, Vcpu};
 use x86defs::segment::{CODE16, DATA16};
@@ -52,8 +51,8 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
 
 fn prepare(
     handover: &HandOver,
-    line: Option<Uart<CpuPorts>>,
-    mirror: Option<Uart<CpuPorts>>,
+    line: Option<Line>,
+    mirror: Option<Line>,
 ) -> Result<(&'static mut Guest, u64), Failure> {
     // SAFETY: setup's contract; this is the only call.
     let mut carve = unsafe { Carve::new(handover) };

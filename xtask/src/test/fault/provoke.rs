@@ -81,6 +81,12 @@ pub(super) fn kinds(place: u64) -> Vec<Kind> {
             ],
             "vector 8 (#DF) error 0x0 at {place+16}",
         ),
+        // mov rbp, NOWHERE; ud2: no frame can be read, whose address is refused on the stack of faults.
+        code(
+            "frame lost",
+            &[&[0x48, 0xbd][..], &NOWHERE.to_le_bytes(), &[0x0f, 0x0b]].concat(),
+            "vector 6 (#UD) error 0x0 at {place+10}",
+        ),
         kind("machine check", How::MachineCheck, "vector 18 (#MC) error 0x0 at "),
         kind("panic", How::Panic, "VMM panic: panicked at provoked.rs:12:34:\n"),
     ]
