@@ -1,4 +1,5 @@
 //! Exit codes and their information words to [`Exit`] (APM 2, appendix C and 15.7 to 15.14). Pure.
+use crate::tcg;
 use vcpu::{Exit, NestedFault, PortIo};
 use x86defs::vmcb::exit;
 
@@ -48,7 +49,7 @@ fn rare(code: u64, info1: u64, info2: u64) -> Exit {
         exit::MWAIT | exit::MWAIT_ARMED => Exit::Mwait,
         exit::VMMCALL => Exit::Hypercall,
         exit::INVLPGA | exit::VMRUN..=exit::SKINIT => Exit::Virtualisation,
-        exit::INVALID | exit::INVALID_32 => Exit::Invalid,
+        exit::INVALID | tcg::INVALID => Exit::Invalid,
         _ => Exit::Unknown(code),
     }
 }

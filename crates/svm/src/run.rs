@@ -55,18 +55,21 @@ impl Vcpu for Svm {
         unsafe {
             switch::svm_switch(&mut self.gprs, self.parts.vmcb_hpa, self.parts.host_vmcb_hpa);
         }
-        let Vmcb { control, save } = self.vmcb_mut();
-        if tcg::unlawful(save) {
-            tcg::repair(save);
-        }
+        let control = &mut self.vmcb_mut().control;
         control.event_inj = 0;
         if control.exit_int_info & vmcb_event::VALID != 0 {
             self.after_delivery();
         } else {
             self.software = false;
         }
-        if tcg::virtual_interrupt(&self.vmcb().control) {
-            self.left = tcg::after(&mut self.vmcb_mut().control);
+        if self.tcg {
+            let Vmcb { control, save } = self.vmcb_mut();
+            if tcg::unlawful(save) {
+                tcg::repair(save);
+            }
+            if tcg::virtual_interrupt(control) {
+                self.left = tcg::after(control);
+            }
         }
         let control = &self.vmcb().control;
         let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);

@@ -8,12 +8,18 @@
 //! SYSENTER in long mode, which #UDs on an AMD CPU (APM 3, SYSENTER), enters there, with a code segment that
 //! is both 64-bit and 32-bit (`helper_sysenter`; seen on 7.2). No CPU has such a one, and VMRUN refuses it.
 //!
+//! What is done for an emulator's sake outside of this module: [`crate::switch::arm_dr7_for_tcg`], and in crate `link`
+//! the trigger level of the UART's FIFO, which costs other UARTs nothing.
+//!
 //! CMPXCHG8B and CMPXCHG16B compute the flags from the kind of an older operation (their translation does not
 //! update it first; seen on 7.2, not so since 8.0), so that an operand may stand in RFLAGS at the next exit. VMRUN
 //! would load all of it, virtual-8086 mode too.
 use core::arch::x86_64::__cpuid;
 use x86defs::vmcb::{Control, Save, event, int_ctl, seg};
 use x86defs::{cr, rflags, segment};
+
+/// [`x86defs::vmcb::exit::INVALID`] as it is there (seen on 7.2): 32 bits of it are written.
+pub(crate) const INVALID: u64 = u32::MAX as u64;
 
 /// Whether this is TCG, by its hypervisor leaf.
 pub(crate) fn present() -> bool {

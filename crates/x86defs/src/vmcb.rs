@@ -342,8 +342,6 @@ pub mod exit {
     pub const NPF: u64 = 0x400;
     /// The VMCB is not consistent (APM 2, 15.5.1).
     pub const INVALID: u64 = u64::MAX;
-    /// The same from QEMU's TCG (seen on 7.2), which writes 32 bits of it.
-    pub const INVALID_32: u64 = u32::MAX as u64;
 }
 
 /// Feature bits of CPUID Fn8000_000A EDX.
