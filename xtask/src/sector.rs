@@ -27,6 +27,8 @@ pub(crate) enum End {
     Jump,
     /// A jump to this address in protected mode, without an interrupt table.
     To(u32),
+    /// It halts, but before it says anything it has unhooked int 13h once and started the boot order anew.
+    Unhooked,
 }
 
 /// Bytes of the disk; what is behind the program is 0.
@@ -54,6 +56,7 @@ pub(crate) fn disk(dir: &Path, end: End) -> Result<PathBuf> {
         End::Port92 => (4, 0),
         End::Jump => (5, 0),
         End::To(address) => (6, address),
+        End::Unhooked => (7, 0),
     };
     bytes[MODE] = mode;
     bytes[TARGET..TARGET + 4].copy_from_slice(&target.to_le_bytes());

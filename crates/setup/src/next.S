@@ -28,7 +28,7 @@ next_begin:
     .skip {OLD} - {PROTECTED} - 2
     .long 0                         /* {OLD}: the vector of int 13h before */
     .byte 0                         /* {DIFFER}: 80h with the bits of the other disk toggled */
-    .byte 0                         /* {HOOKED}: int 13h comes here */
+    .byte 0                         /* {HOOKED}: int 13h has come here */
     .short 0                        /* {ASKED}: DX at the entry */
     .short 0                        /* {UART} */
     .short 0x3FF                    /* {VECTORS}: limit and base of the vectors */
@@ -74,8 +74,10 @@ next_begin:
     movb %dh, %dl
     movb %dl, %cs:{ASKED}
 
-/* DL: the disk. Its first sector is read before anything is exchanged. */
+/* DL: the disk. Its first sector is read before anything is exchanged. Whether an exchange of before is still in
+   force shows meanwhile: a BIOS may have set the vector back by int 19h, and who took it over since passes it on. */
 .Ldisk:
+    movb $0, %cs:{HOOKED}
     movw $3, %di
 1:  pushw %dx
     pushw %di
@@ -102,7 +104,10 @@ next_begin:
     jne .Lrefuse
 
 /* Through an exchange of before to the number the firmware has for it. */
-    movb %cs:{DIFFER}, %al
+    cmpb $0, %cs:{HOOKED}
+    jne 1f
+    movb $0, %cs:{DIFFER}
+1:  movb %cs:{DIFFER}, %al
     movb %al, %ah
     xorb $0x80, %ah
     cmpb $0x80, %dl
@@ -128,7 +133,6 @@ next_begin:
     movl %eax, %cs:{OLD}
     movw $(.Lexchange - next_begin), VECTOR_13
     movw %cs, VECTOR_13 + 2
-    movb $1, %cs:{HOOKED}
     sti
 
 /* ES:DI: the Plug and Play installation check, if there is one; Plug and Play BIOS 1.0A, 4.4. */
@@ -251,6 +255,7 @@ next_begin:
 /* Int 13h: disk 80h and the other one change places. AH = 08h gives the number of disks in DL and AH = 15h
    a part of the size in DX; all other services leave DL as it is. */
 .Lexchange:
+    movb $1, %cs:{HOOKED}
     cmpb $0x80, %dl
     je 1f
     pushw %ax

@@ -30,6 +30,7 @@ pub(super) fn tests() -> Vec<Test> {
         debian("debian-ehci-sata", Usb::Ehci, "", |config| config.sata = true).long(),
         debian("debian-next", Usb::Xhci, "boot=next", |_| {}).long(),
         Test::new("stick.disks", 120, disks),
+        Test::new("stick.unhooked", 120, unhooked),
         Test::new("stick.third-disk", 120, third_disk),
         Test::new("stick.second-choice", 120, second_choice),
         Test::new("stick.alone", 120, || stuck(None, "Ramooflax: disk 81 cannot be read.")),
@@ -55,16 +56,7 @@ fn booted(machine: &mut Machine) -> Result<Vec<String>> {
 /// The machine's own disk is disk 80h in all that int 13h says, as if the disks were the other way round;
 /// and the loader's probe is answered in real and protected mode, but not with paging and not after.
 fn disks() -> Result<()> {
-    let stick_first = |swapped: bool| -> Result<Vec<String>> {
-        let mut prepared = sector(End::Halt)?;
-        let stick = (prepared.stick_image("")?, true);
-        prepared.config.disks.insert(usize::from(swapped), stick);
-        booted(&mut prepared.start()?)
-    };
-    let (under, bare) = (stick_first(false)?, stick_first(true)?);
-    let said = |lines: &[String], of: &str| -> Vec<String> {
-        lines.iter().filter(|line| line.starts_with(of)).cloned().collect()
-    };
+    let (under, bare) = (beside_stick(End::Halt, false)?, beside_stick(End::Halt, true)?);
     let [under_calls, bare_calls] = [&under, &bare].map(|lines| said(lines, "INT13"));
     ensure!(bare_calls.len() == 42, "int 13h was not asked: {bare:?}");
     ensure!(under_calls == bare_calls, "int 13h: {under_calls:#?}\nnot: {bare_calls:#?}");
@@ -75,6 +67,27 @@ fn disks() -> Result<()> {
     let open = ["PROBE real answered", "PROBE protected answered"].map(str::to_owned);
     let probes = said(&under, "PROBE");
     ensure!(probes[..2] == open && probes[2..] == ud[2..], "under the VMM: {probes:?}");
+    Ok(())
+}
+
+/// What the disk says, as the second of two, of which the first is the stick, or the first.
+fn beside_stick(end: End, first: bool) -> Result<Vec<String>> {
+    let mut prepared = sector(end)?;
+    let stick = (prepared.stick_image("")?, true);
+    prepared.config.disks.insert(usize::from(first), stick);
+    booted(&mut prepared.start()?)
+}
+
+fn said(lines: &[String], of: &str) -> Vec<String> {
+    lines.iter().filter(|line| line.starts_with(of)).cloned().collect()
+}
+
+/// The exchange of the disks is made anew if a BIOS has undone it.
+fn unhooked() -> Result<()> {
+    let (under, bare) = (beside_stick(End::Unhooked, false)?, beside_stick(End::Halt, true)?);
+    let [under_calls, bare_calls] = [&under, &bare].map(|lines| said(lines, "INT13"));
+    ensure!(under_calls == bare_calls, "int 13h: {under_calls:#?}\nnot: {bare_calls:#?}");
+    ensure!(under[0].starts_with("SECTOR dl=80 ax=aa55"), "{}", under[0]);
     Ok(())
 }
 
