@@ -218,16 +218,8 @@ fail32:
     jb 9f
     cmpl $0x9FC00, %edi
     ja 9f
-    movl %edi, %ebx
-    shll $12, %ebx
-    orl ${ENTRY}, %ebx
-    pushl %edi
-    movl $next_begin, %esi
-    movl $next_end, %ecx
-    subl %esi, %ecx
-    rep movsb
-    popl %edi
-    movl saved_info, %eax           /* the drive that this was started from, into CL */
+/* The drive that this was started from, into CL, before the copy is made: the information may lie there. */
+    movl saved_info, %eax
     xorl %ecx, %ecx
     cmpl $0x2BADB002, saved_magic
     je 4f
@@ -256,7 +248,16 @@ fail32:
     cmpb $0x80, %cl
     jne 6f
     movl $0x8100, %edx
-6:  movl ${PAUSE}, %ecx
+6:  movl %edi, %ebx
+    shll $12, %ebx
+    orl ${ENTRY}, %ebx
+    pushl %edi
+    movl $next_begin, %esi
+    movl $next_end, %ecx
+    subl %esi, %ecx
+    rep movsb
+    popl %edi
+    movl ${PAUSE}, %ecx
     movl $0x3F8, %esi
     jmp to_real
 9:  cli
