@@ -67,17 +67,28 @@ fn text(rules: &Rules, bare: &str, under: &str, hole: &Range<u64>) -> Result<()>
     rules.judge(&one, &other, hole).with_context(both)
 }
 
-/// Whether the colours are the same: row by row while no row is missing by the rules.
+/// The colours of some rows of a screen.
+type Rows = Vec<Vec<u8>>;
+
+/// Whether the colours are the same, row by row. Where the rules take a row out of one screen alone, what stood
+/// below it has moved up or down, so that only rows with text can be told apart.
 fn colours(rules: &Rules, bare: &Screen, under: &Screen) -> Result<()> {
-    let kept = |screen: &Screen| -> Result<Vec<Vec<u8>>> {
-        let rows = screen.rows().into_iter().zip(screen.colours());
-        let kept = rows.map(|(row, colours)| {
-            // An empty row has no line of its own, but colours.
-            Ok((row.is_empty() || !rules.sift(&row)?.lines.is_empty()).then_some(colours))
-        });
-        Ok(kept.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    let kept = |screen: &Screen| -> Result<(Rows, Rows)> {
+        let (mut text, mut all) = (Vec::new(), Vec::new());
+        for (row, colours) in screen.rows().into_iter().zip(screen.colours()) {
+            if !row.is_empty() && !rules.sift(&row)?.lines.is_empty() {
+                text.push(colours.clone());
+                all.push(colours);
+            } else if row.is_empty() {
+                all.push(colours);
+            }
+        }
+        Ok((text, all))
     };
-    rows(&kept(bare)?, &kept(under)?).with_context(|| format!("\n{bare}"))
+    let ((text, all), (their_text, their_all)) = (kept(bare)?, kept(under)?);
+    let moved = all.len() != their_all.len();
+    let (one, other) = if moved { (text, their_text) } else { (all, their_all) };
+    rows(&one, &other).with_context(|| format!("\n{bare}"))
 }
 
 /// Whether the rows are as many, and the same.

@@ -256,7 +256,8 @@ fn flood(size: usize) -> Result<()> {
     raw.silence()?;
     raw.send(&[3])?;
     let why = raw.reply()?;
-    ensure!(why.starts_with("T02"), "Ctrl-C after the flood gives {why}");
+    // Short, for a client that has not looked at registers.
+    ensure!(matches!(why.get(..3), Some("S02" | "T02")), "Ctrl-C after the flood gives {why}");
     let count = |raw: &mut Raw| raw.ask(&format!("m{:x},8", guest.ticks));
     let before = count(&mut raw)?;
     raw.packet("c")?;
