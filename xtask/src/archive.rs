@@ -39,6 +39,7 @@ impl<'a> Package<'a> {
     /// When the archive cannot be reached or has no such package.
     pub(crate) fn get(self) -> Result<PathBuf> {
         let apt = Apt::of(self.suite, self.arch)?;
+        let _alone = paths::alone(&apt.dir)?;
         let to = apt.dir.join("unpacked").join(self.name);
         if !to.exists() {
             apt.fetch(self.name, &to).with_context(|| {
@@ -82,6 +83,7 @@ impl<'a> Package<'a> {
     /// When the archive cannot be reached.
     pub(crate) fn depends(self) -> Result<Vec<String>> {
         let apt = Apt::of(self.suite, self.arch)?;
+        let _alone = paths::alone(&apt.dir)?;
         let query =
             || sh::output(apt.command("apt-cache").args(["depends", "--important", self.name]));
         let said = match query() {
@@ -106,6 +108,8 @@ impl<'a> Apt<'a> {
     fn of(suite: &str, arch: &'a str) -> Result<Self> {
         let dir = paths::cache()?.join("archive").join(format!("{suite}-{arch}"));
         let sources = dir.join("sources.list");
+        fs::create_dir_all(&dir)?;
+        let _alone = paths::alone(&dir)?;
         if !sources.exists() {
             for part in ["state/lists/partial", "cache/archives/partial", "unpacked", "none"] {
                 fs::create_dir_all(dir.join(part))?;
@@ -171,6 +175,7 @@ impl<'a> Apt<'a> {
 
 /// The mirror of Debian's archive that this computer uses.
 fn mirror() -> Result<String> {
+    let _alone = paths::alone(&paths::cache()?)?;
     ensure::update_lists_if_unknown(&["seabios"])?;
     let format = "$(LABEL) $(REPO_URI)";
     let said = sh::output(Command::new("apt-get").args(["indextargets", "--format", format]))?;

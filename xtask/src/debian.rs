@@ -34,6 +34,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// When Debian's archive cannot be reached.
 pub(crate) fn get(name: &str) -> Result<Debian> {
     let cache = paths::cache()?;
+    let _alone = paths::alone(&cache)?;
     let kernel = cache.join(name).join("vmlinuz");
     let busybox = cache.join("busybox");
     if !kernel.exists() || !busybox.exists() {

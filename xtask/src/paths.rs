@@ -1,6 +1,10 @@
 //! Where things are.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 
@@ -27,4 +31,14 @@ pub(crate) fn cache() -> Result<PathBuf> {
     let dir = target().join("guests");
     fs::create_dir_all(&dir)?;
     Ok(dir)
+}
+
+/// Waits until no other process is at work in `dir`, and keeps others away until it is dropped.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub(crate) fn alone(dir: &Path) -> Result<File> {
+    let lock = File::options().create(true).append(true).open(dir.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }

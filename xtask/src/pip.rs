@@ -18,7 +18,9 @@ const EXPECTED: &str = "Expected: PyPI, over the network, and Python's venv modu
 /// # Errors
 /// When it cannot be fetched.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    let dir = paths::cache()?.join("debuggers");
+    let cache = paths::cache()?;
+    let _alone = paths::alone(&cache)?;
+    let dir = cache.join("debuggers");
     let wanted = PACKAGES.join(" ");
     let stamp = dir.join("installed");
     if !fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
