@@ -12,7 +12,7 @@ use testing::{Gdb, Machine};
 
 use super::Test;
 use crate::{
-    build, facts,
+    facts,
     scene::{Guest, Scene},
 };
 
@@ -108,6 +108,8 @@ struct Tally {
 /// A guest at work.
 struct Run {
     machine: Machine,
+    /// The file of the resident image that the machine has.
+    image: Vec<u8>,
     under: bool,
     words: String,
     /// Bytes of the console that have been read, of this machine.
@@ -123,8 +125,10 @@ struct Run {
 
 impl Run {
     fn start(under: bool, words: String, from: u64) -> Result<Self> {
+        let (machine, image) = Self::machine(under, &words, from)?;
         Ok(Self {
-            machine: Self::machine(under, &words, from)?,
+            machine,
+            image,
             under,
             words,
             seen: 0,
@@ -135,10 +139,12 @@ impl Run {
         })
     }
 
-    fn machine(under: bool, words: &str, from: u64) -> Result<Machine> {
+    fn machine(under: bool, words: &str, from: u64) -> Result<(Machine, Vec<u8>)> {
         let guest = Guest::named("torture", &format!("{words} from={from:x}"));
         let scene = if under { Scene::under(guest) } else { Scene::bare(guest) };
-        scene.prepare()?.start()
+        let prepared = scene.prepare()?;
+        let file = prepared.vmm.as_ref().map(|vmm| fs::read(&vmm.resident)).transpose()?;
+        Ok((prepared.start()?, file.unwrap_or_default()))
     }
 
     /// Reads what the guest said; a machine that hangs is replaced by a fresh one, which goes on behind the case
@@ -158,7 +164,7 @@ impl Run {
         }
         self.tally.cases = (self.tally.cases / EVERY + 1) * EVERY;
         self.said += &self.machine.console();
-        self.machine = Self::machine(self.under, &self.words, self.tally.cases)?;
+        (self.machine, self.image) = Self::machine(self.under, &self.words, self.tally.cases)?;
         (self.seen, self.since, self.running) = (0, Instant::now(), false);
         Ok(())
     }
@@ -207,13 +213,13 @@ impl Run {
         // It may wait for an interrupt in the place of a guest that halted with interrupts off.
         qmp.execute("inject-nmi", json!({}))?;
         drop(qmp);
-        look(&self.machine).context("the VMM hangs")
+        look(&self.machine, &self.image).context("the VMM hangs")
     }
 
     /// A stock gdb finds the VMM in good order; false if the guest has reset the machine meanwhile.
     fn looked_at(&mut self) -> Result<bool> {
         let before = (self.tally.boots, self.tally.hung, self.tally.aborts);
-        match look(&self.machine) {
+        match look(&self.machine, &self.image) {
             Ok(()) => {
                 self.tally.looks += 1;
                 Ok(true)
@@ -228,7 +234,7 @@ impl Run {
     }
 }
 
-fn look(machine: &Machine) -> Result<()> {
+fn look(machine: &Machine, image: &[u8]) -> Result<()> {
     let mut gdb = Gdb::start()?;
     gdb.limit = Duration::from_secs(15);
     let said = gdb.command(&format!("target remote {}", machine.link().display()))?;
@@ -240,20 +246,19 @@ fn look(machine: &Machine) -> Result<()> {
     ensure!(counters.contains("cpuid"), "the counters are {counters}");
     gdb.value("$rip")?;
     gdb.value("$cr0")?;
-    let whole = unharmed(machine);
+    let whole = unharmed(machine, image);
     let said = gdb.command("detach")?;
     ensure!(said.contains("detached"), "no detach: {said}");
     whole
 }
 
 /// Compares the code of the resident image with what is in physical memory, past all page tables.
-fn unharmed(machine: &Machine) -> Result<()> {
+fn unharmed(machine: &Machine, image: &[u8]) -> Result<()> {
     let log = machine.log();
     let hole = log.rsplit_once("Ramooflax: hole 0x").context("the log names no hole")?.1;
     let hole = hole.split_once("..").context("the log names no hole")?.0;
     let hole = u64::from_str_radix(hole, 16)?;
-    let file = fs::read(build::vmm()?.resident)?;
-    let image = object::File::parse(&*file)?;
+    let image = object::File::parse(image)?;
     let code = image.segments().filter(
         |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & PF_X != 0),
     );
