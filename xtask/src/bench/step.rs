@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use testing::Rsp;
 
-use super::{BenchArgs, rivals::Rivals, rows::Row};
+use super::{BenchArgs, rivals::Rivals, rows::Row, stop};
 
 /// Steps in a turn.
 const STEPS: u64 = 300;
@@ -19,6 +19,8 @@ pub(super) fn rate(args: &BenchArgs) -> Result<Vec<Row>> {
     rivals.ours.turn(&mut |rsp| rsp.request(b"p10").map(|_| 0))?;
     let (ours, theirs) = rivals.compare(&mut told, &mut asked)?;
     rows.push(Row::new("step.rate", "registers", "cloud", ours, "steps/s").against(theirs));
+    let cost = stop::step(args)? as f64;
+    rows.push(Row::new("step.rate", "cost", "cloud", cost, "instructions"));
     Ok(rows)
 }
 

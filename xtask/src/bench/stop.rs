@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _};
-use testing::Rsp;
+use testing::{Machine, Qmp, Rsp, framed};
 
 use super::{
     BenchArgs,
@@ -47,54 +47,95 @@ pub(super) fn latency(args: &BenchArgs) -> Result<Vec<Row>> {
 }
 
 /// Stops a guest that does as `words` say so many times: nanoseconds of the guest, one for each instruction,
-/// from the byte that is in the UART to the VMM's decision to stop. The emulator is paused at both, so that
-/// how busy its host is does not matter.
+/// from the byte that is in the UART to the VMM's decision to stop.
 pub(crate) fn times(args: &BenchArgs, words: &str, stops: usize) -> Result<Vec<u64>> {
-    let guest = Guest::named("cloud", &format!("ramooflax.syms {words}"));
-    let mut machine = start(&Scene::under(guest), args, |prepared| {
-        prepared.config.icount = true;
-        prepared.config.qemu_gdb = true;
-        prepared.config.keep_sent = false;
-    })?;
-    analyst::ready(&mut machine, LIMIT)?;
-    // With acknowledgements: they say that the guest is let go.
-    let mut link = Rsp::connect(&machine.link())?;
-    link.request(b"qSupported:swbreak+;hwbreak+")?;
-    let mut emulator = Rsp::attach(&machine.qemu_gdb())?;
-    let mut qmp = machine.qmp()?;
-    let stop = stop_function()?;
-    ensure!(emulator.request(format!("Z1,{stop:x},1").as_bytes())? == b"OK", "no breakpoint");
-    emulator.send(b"c")?;
+    let mut watched = Watched::start(args, words)?;
     let mut times = Vec::new();
     for n in 0..stops {
-        link.send(b"c")?;
-        let from = qmp.icount()?;
-        let asked = loop {
+        watched.link.send(b"c")?;
+        let from = watched.qmp.icount()?;
+        loop {
             // At any point of the guest's 4 ms ticks, however slow the host.
             thread::sleep(Duration::from_millis(8 + n as u64 * 7 % 23));
-            emulator.interrupt()?;
-            emulator.reply()?;
-            let now = qmp.icount()?;
-            if now > from + RUN {
-                break now;
+            watched.pause()?;
+            if watched.qmp.icount()? > from + RUN {
+                break;
             }
-            emulator.send(b"c")?;
-        };
-        link.interrupt()?;
-        // Not before the emulator has taken it from the socket, which it does between commands.
-        qmp.status()?;
-        qmp.status()?;
-        let said = emulator.request(b"c")?;
-        ensure!(said.starts_with(b"T05"), "no stop: {:?}", String::from_utf8_lossy(&said));
-        times.push(qmp.icount()?.checked_sub(asked).context("the count went back")?);
-        // Off the breakpoint, where QEMU would stop again.
-        emulator.request(b"s")?;
-        emulator.send(b"c")?;
-        let said = link.reply()?;
+            watched.emulator.send(b"c")?;
+        }
+        // Ctrl-C.
+        times.push(watched.until_stop(b"\x03")?);
+        let said = watched.link.reply()?;
         let stopped = said.starts_with(b"T02") || said == b"S02";
         ensure!(stopped, "stopped by {:?}", String::from_utf8_lossy(&said));
     }
     Ok(times)
+}
+
+/// Instructions of the VMM for one step, from the packet in the UART to its decision to stop: the least, for
+/// it may be anywhere in its pause between two looks at the line.
+pub(super) fn step(args: &BenchArgs) -> Result<u64> {
+    let mut watched = Watched::start(args, "ramooflax.do=spin")?;
+    let mut least = u64::MAX;
+    for _ in 0..100 {
+        watched.pause()?;
+        least = least.min(watched.until_stop(&[b"+", framed(b"s").as_slice()].concat())?);
+        let said = watched.link.reply()?;
+        ensure!(said == b"S05", "a step gave {:?}", String::from_utf8_lossy(&said));
+    }
+    Ok(least)
+}
+
+/// A guest that stands still, and an emulator that is paused whenever the VMM decides to stop the guest: so
+/// how busy the host is does not matter.
+struct Watched {
+    link: Rsp,
+    emulator: Rsp,
+    qmp: Qmp,
+    _machine: Machine,
+}
+
+impl Watched {
+    fn start(args: &BenchArgs, words: &str) -> Result<Self> {
+        let guest = Guest::named("cloud", &format!("ramooflax.syms {words}"));
+        let mut machine = start(&Scene::under(guest), args, |prepared| {
+            prepared.config.icount = true;
+            prepared.config.qemu_gdb = true;
+            prepared.config.keep_sent = false;
+        })?;
+        analyst::ready(&mut machine, LIMIT)?;
+        // With acknowledgements: they say that the guest is let go.
+        let mut link = Rsp::connect(&machine.link())?;
+        link.request(b"qSupported:swbreak+;hwbreak+")?;
+        let mut emulator = Rsp::attach(&machine.qemu_gdb())?;
+        let qmp = machine.qmp()?;
+        let stop = stop_function()?;
+        ensure!(emulator.request(format!("Z1,{stop:x},1").as_bytes())? == b"OK", "no breakpoint");
+        emulator.send(b"c")?;
+        Ok(Self { link, emulator, qmp, _machine: machine })
+    }
+
+    /// Pauses the emulator.
+    fn pause(&mut self) -> Result<()> {
+        self.emulator.interrupt()?;
+        self.emulator.reply().map(drop)
+    }
+
+    /// Instructions from `bytes` in the UART of a paused machine, which has room for 14, to the decision.
+    fn until_stop(&mut self, bytes: &[u8]) -> Result<u64> {
+        self.link.put(bytes)?;
+        // Not before the emulator has taken them from the socket, which it does between commands.
+        self.qmp.status()?;
+        self.qmp.status()?;
+        let from = self.qmp.icount()?;
+        let said = self.emulator.request(b"c")?;
+        ensure!(said.starts_with(b"T05"), "no stop: {:?}", String::from_utf8_lossy(&said));
+        let passed = self.qmp.icount()?.checked_sub(from).context("the count went back")?;
+        // Off the breakpoint, where QEMU would stop again.
+        self.emulator.request(b"s")?;
+        self.emulator.send(b"c")?;
+        Ok(passed)
+    }
 }
 
 /// Where the VMM decides to stop.
