@@ -48,6 +48,24 @@ pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
     strip(&built().join(name), |_| true)
 }
 
+/// Builds the task for GNU Mach, for a kernel of 64 or of 32 bits.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn mach_task(bits: u32) -> Result<PathBuf> {
+    release(&["mach-task"])?;
+    if bits == 64 {
+        return strip(&built().join("mach-task"), |_| true);
+    }
+    let task = strip(&built().join("mach-task-32"), |_| true)?;
+    // 32-bit code at 32-bit addresses in a 64-bit file, for the toolchain makes no other.
+    let to = task.with_extension("elf32");
+    let new = task.with_extension(format!("{}.new", process::id()));
+    sh::output(Command::new("objcopy").args(["-O", "elf32-i386"]).arg(&task).arg(&new))?;
+    fs::rename(&new, &to).with_context(|| format!("{}", to.display()))?;
+    Ok(to)
+}
+
 /// Builds the program that measures, in a Debian guest, what its kernel costs.
 ///
 /// # Errors

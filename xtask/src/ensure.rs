@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/kill", "procps"),
     ("/usr/bin/objdump", "binutils"),
+    ("/usr/bin/xz", "xz-utils"),
 ];
 
 /// The target of everything that runs on the bare machine.

@@ -6,9 +6,13 @@
 //! cannot be started by a BIOS, has its row too.
 
 mod compare;
-mod others;
+mod firmware;
+mod mach;
+mod memtest;
+mod moros;
 mod play;
 mod rules;
+mod small;
 mod table;
 
 use std::{
@@ -41,8 +45,8 @@ pub(crate) struct System {
 pub(crate) struct Play {
     /// Makes or fetches its boot files; may leave files in the directory.
     pub(crate) boot: fn(&Path) -> Result<Boot>,
-    /// Changes the machine, the same one in both runs.
-    pub(crate) machine: fn(&mut Config) -> Result<()>,
+    /// Changes the machine, the same one in both runs; may leave files in the directory.
+    pub(crate) machine: fn(&mut Config, &Path) -> Result<()>,
     /// What happens until the stated point.
     pub(crate) steps: &'static [Step],
     /// Seconds that each of the two runs may take.
@@ -58,7 +62,7 @@ impl Play {
     pub(crate) const fn new(boot: fn(&Path) -> Result<Boot>, steps: &'static [Step]) -> Self {
         Self {
             boot,
-            machine: |_| Ok(()),
+            machine: |_, _| Ok(()),
             steps,
             limit: 60,
             compared: &[Compared::Screen],
@@ -66,8 +70,13 @@ impl Play {
         }
     }
 
+    /// The same with something else to boot.
+    pub(crate) const fn boots(self, boot: fn(&Path) -> Result<Boot>) -> Self {
+        Self { boot, ..self }
+    }
+
     /// The same on a machine that `machine` changes.
-    pub(crate) const fn on(self, machine: fn(&mut Config) -> Result<()>) -> Self {
+    pub(crate) const fn on(self, machine: fn(&mut Config, &Path) -> Result<()>) -> Self {
         Self { machine, ..self }
     }
 
@@ -177,5 +186,5 @@ impl fmt::Display for Differs {
 
 /// All rows, in the order of the table.
 pub(crate) fn all() -> Vec<System> {
-    others::SYSTEMS.to_vec()
+    [mach::SYSTEMS, moros::SYSTEMS, memtest::SYSTEMS, small::SYSTEMS, firmware::SYSTEMS].concat()
 }

@@ -70,18 +70,20 @@ fn text(rules: &Rules, bare: &str, under: &str, hole: &Range<u64>) -> Result<()>
 /// The colours of some rows of a screen.
 type Rows = Vec<Vec<u8>>;
 
-/// Whether the colours are the same, row by row. Where the rules take a row out of one screen alone, what stood
+/// Whether the colours are the same in the rows in which nothing may differ. Where the rules take a row out of one screen alone, what stood
 /// below it has moved up or down, so that only rows with text can be told apart.
 fn colours(rules: &Rules, bare: &Screen, under: &Screen) -> Result<()> {
     let kept = |screen: &Screen| -> Result<(Rows, Rows)> {
         let (mut text, mut all) = (Vec::new(), Vec::new());
         for (row, colours) in screen.rows().into_iter().zip(screen.colours()) {
-            if !row.is_empty() && !rules.sift(&row)?.lines.is_empty() {
-                text.push(colours.clone());
-                all.push(colours);
-            } else if row.is_empty() {
-                all.push(colours);
+            // An empty row has no line of its own, but colours.
+            if rules.sift(&format!("{row}\n"))?.lines != [row.as_str()] {
+                continue;
             }
+            if !row.is_empty() {
+                text.push(colours.clone());
+            }
+            all.push(colours);
         }
         Ok((text, all))
     };

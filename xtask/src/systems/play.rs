@@ -65,7 +65,7 @@ fn scene(play: &Play, dir: &Path, vmm: bool) -> Result<Scene> {
 fn once(play: &Play, vmm: bool) -> Result<Left> {
     let dir = tempfile::Builder::new().prefix("ramooflax-system-").tempdir()?;
     let mut prepared = scene(play, dir.path(), vmm)?.prepare()?;
-    (play.machine)(&mut prepared.config)?;
+    (play.machine)(&mut prepared.config, dir.path())?;
     let mut machine = prepared.start()?;
     let start = Instant::now();
     let limit = Duration::from_secs(play.limit);

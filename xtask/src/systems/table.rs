@@ -1,6 +1,6 @@
 //! The table: what came of each system.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::{Compared, System};
 
@@ -58,7 +58,8 @@ impl Row {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
-    notes: Vec<String>,
+    about: Vec<String>,
+    differs: BTreeMap<String, Vec<&'static str>>,
 }
 
 impl Table {
@@ -77,9 +78,9 @@ impl Table {
 
     /// What a system is, and what may differ in it.
     fn note(&mut self, system: &System) {
-        self.notes.push(format!("{}: {}", system.name, system.about));
+        self.about.push(format!("{}: {}", system.name, system.about));
         for differs in system.play.iter().flat_map(|play| play.differs) {
-            self.notes.push(format!("    may differ: {differs}"));
+            self.differs.entry(differs.to_string()).or_default().push(system.name);
         }
     }
 
@@ -107,8 +108,14 @@ impl fmt::Display for Table {
             }
             writeln!(f, "{}", line.trim_end())?;
         }
-        for note in &self.notes {
-            writeln!(f, "{note}")?;
+        for about in &self.about {
+            writeln!(f, "{about}")?;
+        }
+        if !self.differs.is_empty() {
+            writeln!(f, "What may differ, and in which:")?;
+        }
+        for (differs, names) in &self.differs {
+            writeln!(f, "{differs} ({})", names.join(", "))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::Test;
 use crate::{build, ensure::TARGET, sh};
 
 /// The crates that only exist on the bare machine.
-const BARE: &[&str] = &["svm", "setup", "boot-bios", "resident", "guests", "user"];
+const BARE: &[&str] = &["svm", "setup", "boot-bios", "resident", "guests", "mach-task", "user"];
 
 pub(super) fn tests() -> Vec<Test> {
     vec![

@@ -1,0 +1,104 @@
+//! GNU Mach, the microkernel of the Hurd, with a task of ours as its only program.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use super::{Boot, Compared, Differs, Play, Step, System};
+use crate::{archive::Package, build};
+
+pub(super) const SYSTEMS: &[System] = &[
+    System {
+        name: "mach-none",
+        about: "GNU Mach 1.8 of 2022, 64-bit (bookworm), on the screen, until it finds no task to run",
+        quick: false,
+        play: Ok(Play::new(
+            |_| mach(Package::amd64("bookworm", "gnumach-image-1-486"), "", None),
+            &[Step::Screen("No bootstrap code loaded")],
+        )
+        .but(MACH)),
+    },
+    System {
+        name: "mach-486",
+        about: "GNU Mach 1.8 of 2022 for the 486 (bookworm) with a task of ours, to its last line",
+        quick: true,
+        play: Ok(
+            MACH_TASK.boots(|_| with_task(Package::i386("bookworm", "gnumach-image-1-486"), 32))
+        ),
+    },
+    System {
+        name: "mach-pae",
+        about: "GNU Mach 1.8 of 2025 with PAE (trixie) with a task of ours, to its last line",
+        quick: false,
+        play: Ok(
+            MACH_TASK.boots(|_| with_task(Package::i386("trixie", "gnumach-image-1-486-pae"), 32))
+        ),
+    },
+    System {
+        name: "mach-amd64",
+        about: "GNU Mach 1.8 of 2025, 64-bit (trixie) with a task of ours, to its last line",
+        quick: true,
+        play: Ok(
+            MACH_TASK.boots(|_| with_task(Package::amd64("trixie", "gnumach-image-1-amd64"), 64))
+        ),
+    },
+];
+
+/// Where the RAM of a machine with 512 MiB ends: QEMU has its ACPI tables above.
+const RAM_END: u64 = 0x1ffe_0000;
+
+/// What GNU Mach says of the machine.
+const MACH: &[Differs] = &[
+    Differs::Map {
+        pattern: r"^biosmem: (?<first>[0-9a-f]+):(?<end>[0-9a-f]+), (?<kind>\w+)",
+        usable: "available",
+    },
+    // Of the memory below 4 GiB it uses one range, so what is above the hole is lost to it too.
+    Differs::Memory {
+        pattern: r"(?:DMA32|DIRECTMAP): pages: \d+ \(\d+M\), free: (\d+)",
+        unit: 4096.0,
+        rounding: 0.0,
+        less: |hole| RAM_END - hole.start,
+    },
+    Differs::Memory {
+        pattern: r"(?:DMA32|DIRECTMAP): pages: \d+ \(\d+M\), free: \d+ \((\d+)M\)",
+        unit: 1048576.0,
+        rounding: 1.0,
+        less: |hole| RAM_END - hole.start,
+    },
+    Differs::Lines {
+        pattern: "^com0: at atbus0, port = 3f8x",
+        why: "the UART of the link is hidden",
+    },
+    Differs::Varies {
+        pattern: "^com1: at atbus([01]),",
+        why: "it is the first one where the other is hidden",
+    },
+    Differs::Varies { pattern: r"^RTC time is ([-\d]+ [:\d]+)", why: "the time" },
+];
+
+/// GNU Mach that runs a task of ours, its console on the serial port.
+const MACH_TASK: Play = Play::new(
+    |_| Ok(Boot { files: Vec::new(), commands: String::new(), disk: None }),
+    &[Step::Serial("in ring 3"), Step::Serial("ports are two"), Step::Serial("traps, done")],
+)
+.comparing(&[Compared::Serial])
+.but(MACH);
+
+fn with_task(package: Package<'_>, bits: u32) -> Result<Boot> {
+    mach(package, "console=com1", Some(build::mach_task(bits)?))
+}
+
+/// GNU Mach by the name of its meta package.
+fn mach(package: Package<'_>, words: &str, task: Option<PathBuf>) -> Result<Boot> {
+    let names = package.depends()?;
+    let name = names.iter().find(|name| name.starts_with("gnumach-image-"));
+    let package = Package { name: name.context("no kernel of GNU Mach")?, ..package };
+    let mut files = vec![(package.find(|path| path.starts_with("boot/gnumach"))?, "kernel".into())];
+    let mut commands = format!("multiboot /boot/kernel {words}");
+    if let Some(task) = task {
+        files.push((task, "task".into()));
+        commands += "\nmodule /boot/task task '$(task-create)' '$(task-resume)'";
+    }
+    Ok(Boot { files, commands, disk: None })
+}

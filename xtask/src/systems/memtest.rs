@@ -1,0 +1,92 @@
+//! The memory testers: memtest86 and memtest86+.
+
+use super::{Differs, Play, Step, System, small::linux16};
+
+pub(super) const SYSTEMS: &[System] = &[
+    System {
+        name: "memtest86+-6.10",
+        about: "memtest86+ 6.10 (bookworm), to its menu",
+        quick: true,
+        play: Ok(Play::new(
+            |_| linux16("bookworm", "memtest86+", "boot/memtest86+x64.bin"),
+            &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
+        )
+        .but(MEMTEST)),
+    },
+    System {
+        name: "memtest86+-6.10-pass",
+        about: "memtest86+ 6.10 (bookworm), through all of 64 MiB",
+        quick: false,
+        play: Ok(Play::new(
+            |_| linux16("bookworm", "memtest86+", "boot/memtest86+x64.bin"),
+            &[Step::Screen("Pass:  1 "), Step::Type("<f1>"), Step::Screen("Exit menu")],
+        )
+        .but(MEMTEST)
+        .within(300)
+        .on(|config, _| {
+            config.memory = 64;
+            Ok(())
+        })),
+    },
+    System {
+        name: "memtest86+-8.10",
+        about: "memtest86+ 8.10 (sid), to its menu",
+        quick: false,
+        play: Ok(Play::new(
+            |_| linux16("sid", "memtest86+", "boot/mt86+x64"),
+            &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
+        )
+        .but(MEMTEST)),
+    },
+    System {
+        name: "memtest86+-7.20-ia32",
+        about: "memtest86+ 7.20 (trixie), 32-bit, to its menu",
+        quick: false,
+        play: Ok(Play::new(
+            |_| linux16("trixie", "memtest86+", "boot/memtest86+ia32.bin"),
+            &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
+        )
+        .but(MEMTEST)),
+    },
+    System {
+        name: "memtest86+-5.01",
+        about: "memtest86+ 5.01 (bullseye), to its menu, entered during the first test",
+        quick: false,
+        play: Ok(Play::new(
+            |_| linux16("bullseye", "memtest86+", "boot/memtest86+.bin"),
+            &[Step::Screen("1 Active"), Step::Type("c"), Step::Screen("Settings")],
+        )
+        .but(MEMTEST)),
+    },
+    System {
+        name: "memtest86-4.3.7",
+        about: "memtest86 4.3.7 (bullseye), to its menu, entered during the first test",
+        quick: false,
+        play: Ok(Play::new(
+            |_| linux16("bullseye", "memtest86", "boot/memtest86.bin"),
+            &[Step::Screen("CPUs_Active:     1"), Step::Type("c"), Step::Screen("Settings")],
+        )
+        .but(MEMTEST)),
+    },
+];
+
+/// What memtest86 and memtest86+ show of time and speed.
+const MEMTEST: &[Differs] = &[
+    Differs::Varies { pattern: r"^(?:CLK\S*|CPU Clk ): +(\d+) ?MHz", why: "measured" },
+    Differs::Varies {
+        pattern: r"^(?:L\d Cache|Memory  ): +\d+[KM]B?([^│|]{0,13})",
+        why: "a speed measured",
+    },
+    Differs::Memory {
+        pattern: r"^Memory  : +(\d+)M",
+        unit: 1048576.0,
+        rounding: 1.0,
+        less: |hole| hole.end - hole.start,
+    },
+    Differs::Varies {
+        pattern: r"[│|] ((?:Pass|Test) *\d*%.*|Test #.*|Testing:.*|Pattern:.*)$",
+        why: "how far the test is",
+    },
+    Differs::Varies { pattern: r"Time:? +([\d:]+)", why: "time" },
+    Differs::Varies { pattern: r"State: (.)", why: "a spinner" },
+];
