@@ -9,13 +9,18 @@ use super::{Boot, Compared, Play, Step, System};
 use crate::{archive::Package, build};
 
 pub(super) const SYSTEMS: &[System] = &[
-    seabios("seabios-1.14", "SeaBIOS 1.14 (bullseye)", |config, _| firmware(config, "bullseye")),
+    seabios("seabios-1.14", "SeaBIOS 1.14 (bullseye)", |config, _| seabios_of(config, "bullseye")),
     seabios("seabios-1.16.2", "SeaBIOS 1.16.2 (bookworm)", |config, _| {
-        firmware(config, "bookworm")
+        seabios_of(config, "bookworm")
     }),
-    seabios("seabios-1.16.3", "SeaBIOS 1.16.3 (trixie)", |config, _| firmware(config, "trixie")),
-    seabios("seabios-1.17", "SeaBIOS 1.17 (sid)", |config, _| firmware(config, "sid")),
-    bochs("bochs-bios-2.7", "the Bochs BIOS 2.7 (bookworm)"),
+    seabios("seabios-1.16.3", "SeaBIOS 1.16.3 (trixie)", |config, _| seabios_of(config, "trixie")),
+    seabios("seabios-1.17", "SeaBIOS 1.17 (sid)", |config, _| seabios_of(config, "sid")),
+    System {
+        name: "bochs-bios",
+        about: "the Bochs BIOS",
+        quick: false,
+        play: Err("made for Bochs: on QEMU it hangs before its first line, without us too"),
+    },
     System {
         name: "u-boot",
         about: "U-Boot for x86",
@@ -38,21 +43,6 @@ pub(super) const SYSTEMS: &[System] = &[
     },
 ];
 
-const fn bochs(name: &'static str, about: &'static str) -> System {
-    System {
-        name,
-        about,
-        quick: false,
-        play: Ok(SEABIOS.on(|config, _| {
-            config.firmware = Some(
-                Package::amd64("bookworm", "bochsbios")
-                    .file("usr/share/bochs/BIOS-bochs-latest")?,
-            );
-            Ok(())
-        })),
-    }
-}
-
 const fn seabios(
     name: &'static str,
     about: &'static str,
@@ -62,7 +52,8 @@ const fn seabios(
 }
 
 /// What a firmware is judged by.
-const SEABIOS: Play = Play::new(modes, &[Step::Serial("VERDICT ")]).comparing(&[Compared::Serial]);
+const SEABIOS: Play =
+    Play::new(modes, &[Step::Serial("VERDICT PASS")]).comparing(&[Compared::Serial]);
 
 fn modes(_: &Path) -> Result<Boot> {
     Ok(Boot {
@@ -73,7 +64,7 @@ fn modes(_: &Path) -> Result<Boot> {
 }
 
 /// Another SeaBIOS than the emulator's own.
-fn firmware(config: &mut Config, suite: &str) -> Result<()> {
+fn seabios_of(config: &mut Config, suite: &str) -> Result<()> {
     let file = Package::amd64(suite, "seabios").file("usr/share/seabios/bios-256k.bin")?;
     config.firmware = Some(file);
     Ok(())

@@ -16,7 +16,11 @@ pub(super) const SYSTEMS: &[System] = &[System {
     name: "moros-0.12",
     about: "MOROS 0.12 (crates.io), built here, from its own boot sector to its shell",
     quick: false,
-    play: Ok(Play::new(boot, &[Step::Screen("xMOROS")]).within(30)),
+    play: Ok(Play::new(boot, &[Step::Screen("xMOROS")]).within(30).on(|config, _| {
+        // It takes the range that QEMU reserves for AMD CPUs below 1 TiB for RAM, and runs out of it.
+        config.extra.extend(["-machine".into(), "pc-i440fx-7.0".into()]);
+        Ok(())
+    })),
 }];
 
 const VERSION: &str = "0.12.0";
