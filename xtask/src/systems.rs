@@ -114,6 +114,8 @@ pub(crate) enum Step {
     Screen(&'static str),
     /// This is awaited on the serial port.
     Serial(&'static str),
+    /// This must not have come over the serial port.
+    NotSerial(&'static str),
     /// This is typed; `<esc>` and the like are keys.
     Type(&'static str),
 }

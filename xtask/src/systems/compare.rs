@@ -70,8 +70,8 @@ fn text(rules: &Rules, bare: &str, under: &str, hole: &Range<u64>) -> Result<()>
 /// The colours of some rows of a screen.
 type Rows = Vec<Vec<u8>>;
 
-/// Whether the colours are the same in the rows in which nothing may differ. Where the rules take a row out of one screen alone, what stood
-/// below it has moved up or down, so that only rows with text can be told apart.
+/// Whether the colours are the same in the rows in which nothing may differ. Where the rules take a row out of
+/// one screen alone, what stood below it has moved up or down, so that only rows with text can be told apart.
 fn colours(rules: &Rules, bare: &Screen, under: &Screen) -> Result<()> {
     let kept = |screen: &Screen| -> Result<(Rows, Rows)> {
         let (mut text, mut all) = (Vec::new(), Vec::new());

@@ -52,8 +52,8 @@ const fn seabios(
 }
 
 /// What a firmware is judged by.
-const SEABIOS: Play =
-    Play::new(modes, &[Step::Serial("VERDICT PASS")]).comparing(&[Compared::Serial]);
+const SEABIOS: Play = Play::new(modes, &[Step::Serial("VERDICT "), Step::NotSerial("FAIL")])
+    .comparing(&[Compared::Serial]);
 
 fn modes(_: &Path) -> Result<Boot> {
     Ok(Boot {

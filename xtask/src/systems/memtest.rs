@@ -56,7 +56,8 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86+", "boot/memtest86+.bin"),
             &[Step::Screen("1 Active"), Step::Type("c"), Step::Screen("Settings")],
         )
-        .but(MEMTEST)),
+        .but(MEMTEST)
+        .within(180)),
     },
     System {
         name: "memtest86-4.3.7",

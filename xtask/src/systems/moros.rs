@@ -16,7 +16,17 @@ pub(super) const SYSTEMS: &[System] = &[System {
     name: "moros-0.12",
     about: "MOROS 0.12 (crates.io), built here, from its own boot sector to its shell",
     quick: false,
-    play: Ok(Play::new(boot, &[Step::Screen("xMOROS")]).within(30).on(|config, _| {
+    play: Ok(Play::new(
+        boot,
+        &[
+            Step::Screen("RTC "),
+            Step::Screen("\n>"),
+            // What it said of the machine scrolls by, its map of memory longer by the hole.
+            Step::Type("clear\nhelp\n"),
+            Step::Screen("Credits:"),
+        ],
+    )
+    .on(|config, _| {
         // It takes the range that QEMU reserves for AMD CPUs below 1 TiB for RAM, and runs out of it.
         config.extra.extend(["-machine".into(), "pc-i440fx-7.0".into()]);
         Ok(())
@@ -37,11 +47,11 @@ fn boot(_: &Path) -> Result<Boot> {
 fn image() -> Result<PathBuf> {
     let dir = paths::cache()?.join(format!("moros-{VERSION}"));
     let image = dir.join("moros.img");
+    fs::create_dir_all(&dir)?;
+    let _alone = paths::alone(&dir)?;
     if image.exists() {
         return Ok(image);
     }
-    println!("building MOROS {VERSION}");
-    fs::create_dir_all(&dir)?;
     // Both crates build the standard library for targets of their own; the boot loader needs objcopy.
     sh::output(
         Command::new("rustup")

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use testing::{Machine, Screen};
 
 use super::{Compared, Play, Step, System, compare, table::Row};
@@ -79,6 +79,11 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
             Step::Serial(text) => {
                 let here = |all: &str| after_mark(all).is_some_and(|all| all.contains(text));
                 machine.wait_console_for(&format!("{text:?}"), left, here)?;
+            }
+            Step::NotSerial(text) => {
+                let console = machine.console();
+                let all = after_mark(&console).unwrap_or_default();
+                ensure!(!all.contains(text), "{text:?} came over the serial port:\n{all}");
             }
             Step::Type(text) => machine.type_keys(text)?,
         }
