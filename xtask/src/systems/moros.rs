@@ -106,7 +106,19 @@ fn source(dir: &Path) -> Result<PathBuf> {
     fs::write(source.join("Cargo.toml"), manifest)?;
     let copy = |from: &Path, name: &str| -> Result<()> {
         let package = package(from, name)?;
-        sh::output(Command::new("cp").arg("-r").arg(package).arg(source.join(name))).map(drop)
+        let to = source.join(name);
+        sh::output(Command::new("cp").arg("-r").arg(package).arg(&to))?;
+        // They ask for toolchains of their own.
+        for file in ["rust-toolchain", "rust-toolchain.toml"] {
+            let file = to.join(file);
+            if file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        // They are in no workspace, whatever the cache is in.
+        let manifest = fs::read_to_string(to.join("Cargo.toml"))?;
+        fs::write(to.join("Cargo.toml"), format!("{manifest}\n[workspace]\n"))?;
+        Ok(())
     };
     copy(&source, "moros")?;
     // In the version that MOROS's own lock file has.

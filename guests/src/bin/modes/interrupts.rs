@@ -37,7 +37,8 @@ pub(crate) fn timer() {
         for _ in 0..4 {
             cpu_asm!("sti", "hlt", "cli");
         }
-        fact("long.hlt-ticks", COUNT.get() - before, 4);
+        // A host that is busy elsewhere adds a tick; it takes none away.
+        holds("long.hlt-ticks", (4..=8).contains(&(COUNT.get() - before)));
     });
 }
 

@@ -74,7 +74,8 @@ fn steps() {
 fn timer() {
     let masks = pic::unmask_timer();
     low::real(real_hlt());
-    fact("real.hlt-ticks", low::result(0), 4);
+    // A host that is busy elsewhere adds a tick; it takes none away.
+    holds("real.hlt-ticks", (4..=8).contains(&low::result(0)));
     low::with_vectors(&[8], || low::real(real_shadow()));
     pic::restore(masks);
     fact("real.shadow-counts", [0, 1, 2].map(low::result), [1, 1, 2]);
