@@ -174,7 +174,7 @@ impl<'a> Apt<'a> {
 }
 
 /// The mirror of Debian's archive that this computer uses.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let _alone = paths::alone(&paths::cache()?)?;
     ensure::update_lists_if_unknown(&["seabios"])?;
     let format = "$(LABEL) $(REPO_URI)";

@@ -16,13 +16,19 @@ use crate::sh;
 const SECTOR: u64 = 512;
 /// First sector of the partition.
 const PARTITION: u64 = 2048;
+/// The same in bytes.
+pub(crate) const PARTITION_AT: u64 = PARTITION * SECTOR;
+/// Type of a FAT16 partition addressed by LBA.
+const FAT16: u8 = 0x0e;
+/// Type of a Linux file system's partition.
+pub(crate) const LINUX: u8 = 0x83;
 const MIB: u64 = 1 << 20;
 /// Number of the file system, always the same: two images of the same files are the same.
 const SERIAL: &str = "524d4f46";
 /// Where GRUB's prebuilt modules are.
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the core image must hold to read its menu and start anything a menu of ours asks for.
-const MODULES: &str = "biosdisk part_msdos fat normal configfile loadenv test echo serial terminal \
+const MODULES: &str = "biosdisk part_msdos fat ext2 normal configfile loadenv test echo serial terminal \
                        linux linux16 gzio multiboot multiboot2 chain drivemap boot halt \
                        reboot sleep minicmd search search_fs_uuid";
 
@@ -47,11 +53,7 @@ pub(crate) fn build(image: &Path, contents: &Contents) -> Result<()> {
     }
     // FAT16 wants at least 4085 clusters, and GRUB its environment: never below 32 MiB.
     let partition = (bytes + 8 * MIB).max(32 * MIB).next_multiple_of(MIB);
-    let disk = File::create(image).with_context(|| format!("{}", image.display()))?;
-    disk.set_len(PARTITION * SECTOR + partition)?;
-    disk.write_all_at(&boot_sector(partition / SECTOR)?, 0)?;
-    disk.write_all_at(&core_image()?, SECTOR)?;
-
+    empty(image, partition, FAT16)?;
     let at = format!("{}@@{}", image.display(), PARTITION * SECTOR);
     let sectors = (partition / SECTOR).to_string();
     let hidden = PARTITION.to_string();
@@ -69,19 +71,30 @@ pub(crate) fn build(image: &Path, contents: &Contents) -> Result<()> {
     sh::feed(&mut put, &environment("pass=1"))
 }
 
+/// Makes a disk with GRUB and one partition of `bytes`, which is empty yet, of type `kind`.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn empty(image: &Path, bytes: u64, kind: u8) -> Result<()> {
+    let disk = File::create(image).with_context(|| format!("{}", image.display()))?;
+    disk.set_len(PARTITION_AT + bytes)?;
+    disk.write_all_at(&boot_sector(bytes / SECTOR, kind)?, 0)?;
+    disk.write_all_at(&core_image()?, SECTOR).with_context(|| format!("{}", image.display()))
+}
+
 fn mtools(tool: &str, args: &[&str]) -> Result<()> {
     // mtools would refuse an image whose geometry it has not been told.
     sh::output(Command::new(tool).args(args).env("MTOOLS_SKIP_CHECK", "1")).map(drop)
 }
 
 /// GRUB's boot sector with a partition table. It loads the core image from sector 1 as it is.
-fn boot_sector(sectors: u64) -> Result<Vec<u8>> {
+fn boot_sector(sectors: u64, kind: u8) -> Result<Vec<u8>> {
     let mut mbr = fs::read(Path::new(GRUB).join("boot.img")).context("GRUB's boot.img")?;
     if mbr.len() != 512 {
         bail!("{GRUB}/boot.img has {} bytes, not 512", mbr.len());
     }
-    // Active, FAT16 by LBA; the CHS fields say "use LBA".
-    let mut entry = vec![0x80, 0xFE, 0xFF, 0xFF, 0x0E, 0xFE, 0xFF, 0xFF];
+    // Active; the CHS fields say "use LBA".
+    let mut entry = vec![0x80, 0xFE, 0xFF, 0xFF, kind, 0xFE, 0xFF, 0xFF];
     entry.extend(u32::try_from(PARTITION)?.to_le_bytes());
     entry.extend(u32::try_from(sectors)?.to_le_bytes());
     mbr[446..510].fill(0);

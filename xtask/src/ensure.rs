@@ -63,6 +63,16 @@ pub(crate) fn python() -> Result<()> {
     if there { Ok(()) } else { install(&["python3-venv", "libpython3-dev"]) }
 }
 
+/// Installs those of `needed` (a file, and the package that brings it) that are missing: what few tests need.
+///
+/// # Errors
+/// When they cannot be installed.
+pub(crate) fn packages(needed: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> =
+        needed.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, p)| *p).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {
@@ -112,12 +122,17 @@ pub(crate) fn update_lists() -> Result<()> {
 
 /// `apt-get`, through `sudo` unless we are root.
 fn apt() -> Command {
+    as_root("apt-get")
+}
+
+/// `program`, through `sudo` unless we are root.
+pub(crate) fn as_root(program: &str) -> Command {
     let root = sh::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if root {
-        Command::new("apt-get")
+        Command::new(program)
     } else {
         let mut cmd = Command::new("sudo");
-        cmd.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
+        cmd.args(["--preserve-env=DEBIAN_FRONTEND", program]);
         cmd
     }
 }

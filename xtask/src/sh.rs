@@ -1,7 +1,9 @@
 //! Running other programs, and telling a person what went wrong with them.
 
 use std::{
+    fs::File,
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -38,6 +40,21 @@ pub(crate) fn feed(cmd: &mut Command, input: &[u8]) -> Result<()> {
         stdin.write_all(input)?;
     }
     let out = child.wait_with_output()?;
+    if !out.status.success() {
+        bail!("`{shown}` failed ({}):\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(())
+}
+
+/// Runs `cmd`, whose standard input is set, with its standard output in the file `to`.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn to_file(cmd: &mut Command, to: &Path) -> Result<()> {
+    let shown = show(cmd);
+    let file = File::create(to).with_context(|| format!("{}", to.display()))?;
+    let out = cmd.stdout(file).stderr(Stdio::piped()).output();
+    let out = out.with_context(|| format!("starting `{shown}`"))?;
     if !out.status.success() {
         bail!("`{shown}` failed ({}):\n{}", out.status, String::from_utf8_lossy(&out.stderr));
     }

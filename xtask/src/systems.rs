@@ -7,6 +7,7 @@
 
 mod compare;
 mod firmware;
+mod linux;
 mod mach;
 mod memtest;
 mod moros;
@@ -44,9 +45,11 @@ pub(crate) struct System {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Play {
     /// Makes or fetches its boot files; may leave files in the directory.
-    pub(crate) boot: fn(&Path) -> Result<Boot>,
+    pub(crate) boot: BootFn,
     /// Changes the machine, the same one in both runs; may leave files in the directory.
     pub(crate) machine: fn(&mut Config, &Path) -> Result<()>,
+    /// Takes from the bare machine what the VMM conceals, so that the guest is told the same.
+    pub(crate) bare: fn(&mut Config),
     /// What happens until the stated point.
     pub(crate) steps: &'static [Step],
     /// Seconds that each of the two runs may take.
@@ -57,12 +60,16 @@ pub(crate) struct Play {
     pub(crate) differs: &'static [Differs],
 }
 
+/// Makes or fetches boot files; may leave files in the directory.
+pub(crate) type BootFn = fn(&Path) -> Result<Boot>;
+
 impl Play {
     /// A play with nothing but a boot: on the usual machine, to the first `steps`.
-    pub(crate) const fn new(boot: fn(&Path) -> Result<Boot>, steps: &'static [Step]) -> Self {
+    pub(crate) const fn new(boot: BootFn, steps: &'static [Step]) -> Self {
         Self {
             boot,
             machine: |_, _| Ok(()),
+            bare: |_| {},
             steps,
             limit: 60,
             compared: &[Compared::Screen],
@@ -78,6 +85,11 @@ impl Play {
     /// The same on a machine that `machine` changes.
     pub(crate) const fn on(self, machine: fn(&mut Config, &Path) -> Result<()>) -> Self {
         Self { machine, ..self }
+    }
+
+    /// The same with something taken from the bare machine.
+    pub(crate) const fn bare(self, bare: fn(&mut Config)) -> Self {
+        Self { bare, ..self }
     }
 
     /// The same with something else compared.
@@ -118,6 +130,8 @@ pub(crate) enum Step {
     NotSerial(&'static str),
     /// This is typed; `<esc>` and the like are keys.
     Type(&'static str),
+    /// The machine switches itself off.
+    Off,
 }
 
 /// What is compared.
@@ -129,6 +143,8 @@ pub(crate) enum Compared {
     Pixels,
     /// All that was written to COM2 since GRUB started the system.
     Serial,
+    /// The same, in any order: what threads print as they come.
+    Lines,
 }
 
 /// What may differ between the two runs. Patterns are regular expressions that are searched for in each
@@ -188,5 +204,13 @@ impl fmt::Display for Differs {
 
 /// All rows, in the order of the table.
 pub(crate) fn all() -> Vec<System> {
-    [mach::SYSTEMS, moros::SYSTEMS, memtest::SYSTEMS, small::SYSTEMS, firmware::SYSTEMS].concat()
+    [
+        mach::SYSTEMS,
+        linux::SYSTEMS,
+        moros::SYSTEMS,
+        memtest::SYSTEMS,
+        small::SYSTEMS,
+        firmware::SYSTEMS,
+    ]
+    .concat()
 }

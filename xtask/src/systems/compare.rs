@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail, ensure};
 use testing::Screen;
 
-use super::{Play, play::Left, rules::Rules};
+use super::{Compared, Play, play::Left, rules::Rules};
 
 /// A screen without what may differ, to see whether it stands still.
 ///
@@ -22,7 +22,7 @@ pub(super) fn sifted(play: &Play, screen: &Screen) -> Result<Vec<String>> {
 pub(super) fn same(play: &Play, bare: &Left, under: &Left) -> Result<()> {
     let rules = Rules::of(play.differs)?;
     if let Some((one, other)) = both("screen", bare.screen.as_ref(), under.screen.as_ref())? {
-        text(&rules, &one.to_string(), &other.to_string(), &under.hole)
+        text(&rules, &one.to_string(), &other.to_string(), &under.hole, false)
             .context("the screens differ")?;
         colours(&rules, one, other)?;
     }
@@ -37,7 +37,8 @@ pub(super) fn same(play: &Play, bare: &Left, under: &Left) -> Result<()> {
     }
     if let Some((one, other)) = both("serial output", bare.serial.as_ref(), under.serial.as_ref())?
     {
-        text(&rules, one, other, &under.hole).context("the serial output differs")?;
+        let any_order = play.compared.contains(&Compared::Lines);
+        text(&rules, one, other, &under.hole, any_order).context("the serial output differs")?;
     }
     Ok(())
 }
@@ -53,10 +54,25 @@ fn both<T>(what: &str, bare: Option<T>, under: Option<T>) -> Result<Option<(T, T
 }
 
 /// Whether two texts are the same but for what may differ.
-fn text(rules: &Rules, bare: &str, under: &str, hole: &Range<u64>) -> Result<()> {
+fn text(rules: &Rules, bare: &str, under: &str, hole: &Range<u64>, any_order: bool) -> Result<()> {
     ensure!(!bare.trim().is_empty(), "there is nothing to compare");
     let both = || format!("\n--- bare ---\n{bare}\n--- under the VMM ---\n{under}");
-    let (one, other) = (rules.sift(bare)?, rules.sift(under)?);
+    let (mut one, mut other) = (rules.sift(bare)?, rules.sift(under)?);
+    if any_order {
+        one.lines.sort();
+        other.lines.sort();
+        let alone = |lines: &[String], others: &[String]| -> Vec<String> {
+            lines.iter().filter(|line| !others.contains(line)).cloned().collect()
+        };
+        let (here, there) = (alone(&one.lines, &other.lines), alone(&other.lines, &one.lines));
+        ensure!(
+            here.is_empty() && there.is_empty(),
+            "only on the bare machine:\n{}\nonly under the VMM:\n{}{}",
+            here.join("\n"),
+            there.join("\n"),
+            both()
+        );
+    }
     for (line, theirs) in one.lines.iter().zip(&other.lines) {
         if line != theirs {
             bail!("{line:?}\n{theirs:?}{}", both());

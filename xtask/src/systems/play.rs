@@ -66,6 +66,9 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
     let dir = tempfile::Builder::new().prefix("ramooflax-system-").tempdir()?;
     let mut prepared = scene(play, dir.path(), vmm)?.prepare()?;
     (play.machine)(&mut prepared.config, dir.path())?;
+    if !vmm {
+        (play.bare)(&mut prepared.config);
+    }
     let mut machine = prepared.start()?;
     let start = Instant::now();
     let limit = Duration::from_secs(play.limit);
@@ -86,6 +89,10 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
                 ensure!(!all.contains(text), "{text:?} came over the serial port:\n{all}");
             }
             Step::Type(text) => machine.type_keys(text)?,
+            Step::Off => {
+                let status = machine.wait_exit(left)?;
+                ensure!(status.success(), "the emulator ended with {status}{}", machine.tails());
+            }
         }
     }
     let deadline = start + limit;
@@ -103,7 +110,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
         true => Some(at_rest(&machine, deadline, Machine::pixels)?),
         false => None,
     };
-    let serial = match has(Compared::Serial) {
+    let serial = match has(Compared::Serial) || has(Compared::Lines) {
         true => {
             let all = at_rest(&machine, deadline, |machine| Ok(machine.console()))?;
             let all = after_mark(&all).context("GRUB did not start the system")?;

@@ -26,6 +26,7 @@ impl Row {
                     Compared::Screen => "screen",
                     Compared::Pixels => "pixels",
                     Compared::Serial => "serial",
+                    Compared::Lines => "lines",
                 });
                 names.collect::<Vec<_>>().join(", ")
             }

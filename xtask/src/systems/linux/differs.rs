@@ -1,0 +1,117 @@
+//! What of a Linux may differ between the bare machine and the VMM: each a row of the book's list of traces,
+//! or a value of time or chance.
+
+use crate::systems::Differs::{self, Lines, Map, Memory, Varies};
+
+const MEMORY: &str = "a trace: the hole and the low page; debian.memory judges the whole map";
+const UART: &str = "a trace: the ports of link and log are hidden";
+const TIME: &str = "measured, and again in every run";
+const BUSY: &str = "what a kernel says when the host leaves its emulator no time";
+const ORDER: &str = "numbered in the order in which threads come";
+
+/// For every Linux.
+pub(super) const LINUX: &[Differs] = &[
+    Lines {
+        pattern: r"^IOMEM .*(System RAM|Reserved|RAM buffer|Kernel (code|rodata|data|bss))$",
+        why: MEMORY,
+    },
+    Map {
+        pattern: r"^LOG BIOS-e820: \[mem 0x(?<first>\w+)-0x(?<last>\w+)\] (?<kind>[a-z]\w+)",
+        usable: "usable",
+    },
+    // As 7.2 writes it.
+    Map {
+        pattern: r"^LOG BIOS-e820: \[mem 0x(?<first>\w+)-0x(?<last>\w+)\]  (?<kind>System RAM|\w+)",
+        usable: "System RAM",
+    },
+    Lines { pattern: r"^LOG e820: (reserve|register) RAM buffer ", why: MEMORY },
+    Lines { pattern: r"^LOG   node   0: \[mem ", why: MEMORY },
+    Lines { pattern: r"^LOG .* pages in unavailable ranges$", why: MEMORY },
+    Lines { pattern: r"^LOG (PM: hibernation|PM): Registered nosave memory: ", why: MEMORY },
+    Lines { pattern: r"^LOG (RAMDISK|initial memory mapped): \[mem ", why: MEMORY },
+    Lines { pattern: r"^LOG (DMA zone|  (DMA|DMA32|Normal|HighMem) zone): \d+ pages", why: MEMORY },
+    Memory {
+        pattern: r"^LOG On node 0 totalpages: (\d+)$",
+        unit: 4096.0,
+        // The low page, beside.
+        rounding: 2.0,
+        less: |hole| hole.end - hole.start,
+    },
+    Varies { pattern: r"Total pages: (\d+)", why: MEMORY },
+    Varies { pattern: r"Memory: (\d+)K/(\d+)K available .*, (\d+)K reserved", why: MEMORY },
+    Varies {
+        pattern: r"^LOG (?:Dentry|Inode-cache|\S+) (?:cache )?hash table entries: (.*)",
+        why: MEMORY,
+    },
+    Lines { pattern: r"^PORT   03[ef]8-03[ef]f : serial$", why: UART },
+    Lines { pattern: r"^LOG 00:\d\d: ttyS[02] at I/O 0x3[ef]8 ", why: UART },
+    Varies { pattern: r"^\[( *[\d.]+)\] ", why: TIME },
+    Lines { pattern: r"^LOG (tsc|clocksource): ", why: TIME },
+    Lines {
+        pattern: r"^LOG (PM-Timer running at|APIC calibration|APIC delta|Calibrating delay loop|sched_clock: Marking stable|random: )",
+        why: TIME,
+    },
+    Lines {
+        pattern: r"\.\.MP-BIOS bug|\.\.\.trying to set up timer|\.\.\. \(found apic|\.\.\.\.\.\.\. (works|failed)",
+        why: BUSY,
+    },
+    Lines {
+        pattern: r"^LOG (hpet: Lost|hrtimer: interrupt took|perf: interrupt took|rcu: )",
+        why: BUSY,
+    },
+    Varies { pattern: r"^IRQ +0: (\S+) ", why: BUSY },
+    Varies { pattern: r"^CPU (?:cpu MHz|bogomips)\s*: ([\d.]+)$", why: TIME },
+    Varies { pattern: r"([\d.]+) BogoMIPS", why: TIME },
+    Varies { pattern: r"^    BogoMIPS: +([\d.]+)$", why: TIME },
+    Varies { pattern: r"(\d+) ?ms$|in (\d+)ms|(\d+) usecs", why: TIME },
+    Varies { pattern: r"setting system clock to (\S+ ?\S* UTC \(\d+\))", why: TIME },
+    Varies { pattern: r"audit: type=2000 audit\(([\d.]+):1\)", why: TIME },
+    Varies { pattern: r"^LOG input: .*/input/input(\d+)$", why: ORDER },
+];
+
+/// For Xen and its dom0.
+pub(super) const XEN: &[Differs] = &and_linux::<{ LINUX.len() + ONLY_XEN.len() }>(ONLY_XEN);
+const ONLY_XEN: &[Differs] = &[
+    Lines { pattern: r"^\(XEN\)  \[[0-9a-f]+, [0-9a-f]+\] ", why: MEMORY },
+    Map {
+        pattern: r"^LOG Xen: \[mem 0x(?<first>\w+)-0x(?<last>\w+)\] (?<kind>\w+)",
+        usable: "usable",
+    },
+    Memory {
+        pattern: r"^\(XEN\) System RAM: \d+MB \((\d+)kB\)$",
+        unit: 1024.0,
+        // The low page, beside.
+        rounding: 8.0,
+        less: |hole| hole.end - hole.start,
+    },
+    Varies { pattern: r"^\(XEN\) System RAM: (\d+)MB", why: MEMORY },
+    Varies { pattern: r"^LOG Remapped (\d+) page", why: MEMORY },
+    Varies {
+        pattern: r"^\(XEN\) (?: Init\. ramdisk: +|Xen image load base address: )(.*)$",
+        why: "as high as memory goes, which is less",
+    },
+    Varies { pattern: r"^\(XEN\) Detected ([\d.]+) MHz", why: TIME },
+];
+
+/// For the kernel's own tests.
+pub(super) const KSELFTEST: &[Differs] = &[
+    Lines {
+        pattern: r"^\[ *[\d.]+\] ",
+        why: "an oops by sysret_ss_attrs and the like, which the emulator's CPU provokes, with all registers",
+    },
+    Varies { pattern: r"vDSO time offsets: ([\d.]+ [\d.]+)$", why: TIME },
+];
+
+/// For Debian on a disk.
+pub(super) const DISK: &[Differs] = LINUX;
+
+/// [`LINUX`] and `more`.
+const fn and_linux<const N: usize>(more: &[Differs]) -> [Differs; N] {
+    let mut all = [LINUX[0]; N];
+    let mut n = 0;
+    while n < N {
+        all[n] = if n < LINUX.len() { LINUX[n] } else { more[n - LINUX.len()] };
+        n += 1;
+    }
+    all
+}
