@@ -162,14 +162,23 @@ impl Counter {
 
     /// Count a period from now on.
     fn arm<H: Host>(&self, host: &H) {
-        host.write_msr(self.last.control, 0);
-        host.write_msr(self.last.count, PERIOD.wrapping_neg() & MASK);
+        self.rest(host);
         if self.global != 0 {
             host.write_msr(msr::PERF_GLOBAL_STATUS_CLEAR, self.global);
             let enabled = host.read_msr(msr::PERF_GLOBAL_CTL).unwrap_or(0);
             host.write_msr(msr::PERF_GLOBAL_CTL, enabled | self.global);
         }
         host.write_msr(self.last.control, CYCLES | INTERRUPT | ENABLE | self.guest_only);
+    }
+
+    /// Count nothing, with a whole period left.
+    fn rest<H: Host>(&self, host: &H) {
+        host.write_msr(self.last.control, 0);
+        host.write_msr(self.last.count, PERIOD.wrapping_neg() & MASK);
+    }
+
+    fn rests<H: Host>(&self, host: &H) -> bool {
+        host.read_msr(self.last.control).is_some_and(|control| control & ENABLE == 0)
     }
 
     /// The guest's counters that may raise interrupts: their counts.
@@ -208,13 +217,23 @@ pub(crate) fn tick<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     }
 }
 
-/// Let the counters' interrupts come as NMIs, if the guest has them masked and uses none.
+/// See to it that the counters' interrupts come as NMIs. Masked by a guest that uses none, the entry is changed, and
+/// the counting begins anew: an overflow while it was masked raised nothing, and would be taken for the next NMI,
+/// whose ever it is. With a vector of the guest's in the entry, the counter rests: its interrupts would be the guest's.
 #[cold]
 fn unmask<H: Host>(machine: &Machine<H>, cpu: &Cpu, vcpu: &mut dyn Vcpu) {
     let Some(counter) = cpu.counter.as_ref().filter(|counter| counter.ours) else { return };
     let Some(entry) = apic_read(machine, vcpu, LVT) else { return };
-    if entry & LVT_MASKED != 0 && counter.others(&machine.host).next().is_none() {
-        apic_write(machine, vcpu, LVT, entry & !(LVT_MASKED | LVT_MODE | 0xff) | LVT_NMI);
+    let host = &machine.host;
+    if entry & LVT_MASKED != 0 {
+        if counter.others(host).next().is_none() {
+            counter.arm(host);
+            apic_write(machine, vcpu, LVT, entry & !(LVT_MASKED | LVT_MODE | 0xff) | LVT_NMI);
+        }
+    } else if entry & LVT_MODE != LVT_NMI {
+        counter.rest(host);
+    } else if counter.rests(host) {
+        counter.arm(host);
     }
 }
 

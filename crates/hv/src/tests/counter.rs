@@ -207,11 +207,31 @@ fn a_masked_entry_is_opened_again_unless_the_guest_counts() {
     bench.machine.host.apic.borrow_mut().insert(LVT, 0x1_0000);
     ticks(&mut bench);
     assert_eq!(lvt(&bench), 0x1_0000);
-    // A vector of the guest's own is left alone.
+    // A vector of the guest's own is left alone, and gets no interrupt of ours.
     set(&bench, msr::PERF_CTL0, 0);
     bench.machine.host.apic.borrow_mut().insert(LVT, 0xee);
+    set(&bench, CTR5, 17);
     ticks(&mut bench);
-    assert_eq!(lvt(&bench), 0xee);
+    assert_eq!((lvt(&bench), get(&bench, CTL5) & ENABLE), (0xee, 0));
+    nmi(&mut bench);
+    assert_eq!(bench.queued(), Some(Event::Nmi), "not ours");
+    bench.vcpu.queued = None;
+    bench.machine.host.apic.borrow_mut().insert(LVT, 0x400);
+    ticks(&mut bench);
+    assert_ne!(get(&bench, CTL5) & ENABLE, 0, "and counts again");
+}
+
+/// While its entry is masked an overflow raises nothing: the next NMI is another's, and there are more of ours.
+#[test]
+fn an_overflow_behind_a_masked_entry_is_not_the_next_nmi() {
+    let mut bench = started(0);
+    bench.machine.host.apic.borrow_mut().insert(LVT, 0x1_0000);
+    set(&bench, CTR5, 1 << 30);
+    (0..64).for_each(|_| bench.exit(Exit::Interrupt));
+    assert_eq!(bench.machine.host.apic.borrow()[&LVT], 0x400);
+    assert_eq!(get(&bench, CTR5), 0_u64.wrapping_sub(1 << 28) & MASK, "it counts again");
+    nmi(&mut bench);
+    assert_eq!(bench.queued(), Some(Event::Nmi), "not ours");
 }
 
 #[test]
