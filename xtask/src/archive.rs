@@ -134,6 +134,7 @@ impl<'a> Apt<'a> {
             ("Dir::Etc::sourceparts", at("none")),
             ("Dir::Etc::preferencesparts", at("none")),
             ("Acquire::Languages", "none".to_owned()),
+            ("Acquire::Retries", "3".to_owned()),
             ("APT::Architecture", self.arch.to_owned()),
             ("APT::Architectures::", self.arch.to_owned()),
             // apt's own user need not be able to write here.
