@@ -101,6 +101,7 @@ pub(crate) fn run(bytes: &[u8]) {
                     asked.extend((len > 0).then_some(new));
                 }
                 Err(MapError::OutOfTables) => return check(&memory, &asked, false),
+                Err(MapError::Scattered) => panic!("no memory types were asked for"),
                 Err(MapError::Overlap) => {
                     assert!(!asked.iter().all(agrees), "nothing is in the way");
                     return check(&memory, &asked, false);

@@ -5,7 +5,8 @@
 //! takes at most one step for each level, whatever the tables hold.
 //!
 //! [`table`] builds tables in the long-mode format, for nested paging on AMD (`AMD APM 2, 15.25.5`:
-//! nested tables have the format of the host's mode) and for the VMM's own address space.
+//! nested tables have the format of the host's mode) and for the VMM's own address space, and in EPT's
+//! format, for Intel. There the tables also say what the MTRRs say elsewhere, which [`mtrr`] reads.
 //!
 //! Nothing here touches memory by itself: callers lend it as [`walk::PhysRead`] or
 //! [`table::TableMemory`].
@@ -24,5 +25,8 @@
 )]
 
 mod entry;
+pub mod ept;
+mod format;
+pub mod mtrr;
 pub mod table;
 pub mod walk;

@@ -1,24 +1,27 @@
-//! Four-level tables in the long-mode format, built and changed (`AMD APM 2, 5.3`).
+//! Four-level tables, built and changed: in long mode's format (`AMD APM 2, 5.3`) or in EPT's (`Intel SDM
+//! 3C, 29.3.2`), as the [`Root`] says.
 //!
 //! The address translated is called `va` here: a linear address in the VMM's own tables, a
-//! guest-physical one in nested tables. Its bits 63:48 are ignored. Entries that lead to a table get
-//! PRESENT, WRITE and USER, for a nested walk treats every guest access as a user's (`AMD APM 2,
-//! 15.25.5`): rights are the leaf's alone.
+//! guest-physical one in nested tables. Its bits 63:48 are ignored. Entries that lead to a table allow
+//! everything (for a nested walk on AMD treats every guest access as a user's: `AMD APM 2, 15.25.5`):
+//! rights are the leaf's alone.
 //!
 //! Nothing here flushes a TLB: who changes live tables does. A new table is filled before it is
 //! linked, so a CPU that walks meanwhile sees the old translation or the new.
 
 mod split;
+mod typed;
 
 pub use crate::entry::{ACCESSED, ADDR, DIRTY, GLOBAL, LARGE, NX, PCD, PRESENT, PWT, USER, WRITE};
+pub use crate::format::{Format, Root};
 pub use split::split_to_4k;
+pub use typed::{follow, map_typed, retype, tables_for_types};
 
 use crate::entry::{slot, span};
+use crate::format::TABLE;
 
 /// The level of a PML4.
 const ROOT_LEVEL: u8 = 4;
-/// What an entry that leads to a table grants.
-const TABLE: u64 = PRESENT | WRITE | USER;
 
 /// Where table pages live. Addresses are host-physical.
 pub trait TableMemory {
@@ -70,26 +73,31 @@ pub enum MapError {
     Misaligned,
     /// Part of the range is mapped already, elsewhere or with other attributes.
     Overlap,
+    /// The memory types of the range change more than [`MAX_STEPS`](crate::mtrr::MAX_STEPS) times: MTRRs
+    /// with such masks are refused.
+    Scattered,
 }
 
 /// Maps `va..va + len` to `pa..` with the largest pages up to `max` that alignment and the tables
 /// already there allow.
 ///
-/// `flags` are the leaf's attributes; PRESENT is added, LARGE and address bits are taken care of
-/// here. What is mapped just so already (but for ACCESSED and DIRTY) is left as it is.
+/// `flags` are the leaf's attributes. In long mode's format PRESENT is added; in EPT's they have at least
+/// one right, and the memory type. LARGE and address bits are taken care of here. What is mapped just so
+/// already (but for the bits the CPU sets) is left as it is.
 ///
 /// # Errors
 /// `Misaligned` before anything is changed; `OutOfTables` and `Overlap` with the pages before the
 /// one in question mapped.
 pub fn map<T: TableMemory + ?Sized>(
     mem: &mut T,
-    root: u64,
+    root: impl Into<Root>,
     va: u64,
     pa: u64,
     len: u64,
     flags: u64,
     max: PageSize,
 ) -> Result<(), MapError> {
+    let root = root.into();
     let mut va = va & span(ROOT_LEVEL + 1).wrapping_sub(1);
     let mut pa = pa;
     let end = va.checked_add(len).ok_or(MapError::Misaligned)?;
@@ -100,7 +108,7 @@ pub fn map<T: TableMemory + ?Sized>(
     {
         return Err(MapError::Misaligned);
     }
-    let flags = (flags & !(ADDR | LARGE)) | PRESENT;
+    let flags = root.format.leaf(flags);
     while va < end {
         let left = end.wrapping_sub(va);
         let done = map_one(mem, root, va, pa, left, flags, max)?.min(left);
@@ -113,21 +121,21 @@ pub fn map<T: TableMemory + ?Sized>(
 /// Sees that `va` is mapped to `pa` by one leaf; gives the bytes from `va` to that leaf's end.
 fn map_one<T: TableMemory + ?Sized>(
     mem: &mut T,
-    root: u64,
+    root: Root,
     va: u64,
     pa: u64,
     left: u64,
     flags: u64,
     max: PageSize,
 ) -> Result<u64, MapError> {
-    let mut table = root & ADDR;
+    let mut table = root.hpa & ADDR;
     let mut level = ROOT_LEVEL;
     loop {
         let at = slot(table, va, level);
         let entry = mem.read(at);
         let size = span(level);
         let offset = va & size.wrapping_sub(1);
-        if entry & PRESENT == 0 {
+        if !root.format.present(entry) {
             let fits = (va | pa) & size.wrapping_sub(1) == 0 && left >= size;
             if level == 1 || (level <= max.level() && fits) {
                 let large = if level == 1 { 0 } else { LARGE };
@@ -139,7 +147,7 @@ fn map_one<T: TableMemory + ?Sized>(
         } else if is_leaf(entry, level) {
             let large = if level == 1 { 0 } else { LARGE };
             let same = pa.wrapping_sub(offset) | flags | large;
-            if (entry ^ same) & !(ACCESSED | DIRTY) != 0 {
+            if (entry ^ same) & !root.format.set_by_cpu() != 0 {
                 return Err(MapError::Overlap);
             }
             return Ok(size.wrapping_sub(offset));
@@ -152,9 +160,14 @@ fn map_one<T: TableMemory + ?Sized>(
 
 /// The leaf that maps `va`: the address of its entry, the entry, the size of its page. `None` if
 /// `va` is not mapped.
-pub fn leaf<T: TableMemory + ?Sized>(mem: &T, root: u64, va: u64) -> Option<(u64, u64, PageSize)> {
+pub fn leaf<T: TableMemory + ?Sized>(
+    mem: &T,
+    root: impl Into<Root>,
+    va: u64,
+) -> Option<(u64, u64, PageSize)> {
+    let root = root.into();
     let (at, entry, level) = lowest(mem, root, va);
-    if entry & PRESENT == 0 {
+    if !root.format.present(entry) {
         return None;
     }
     let size = match level {
@@ -167,13 +180,18 @@ pub fn leaf<T: TableMemory + ?Sized>(mem: &T, root: u64, va: u64) -> Option<(u64
 
 /// The address of the PDE (the entry of level 2) that covers `va`, present or not; `None` where the
 /// tables end above, at a 1 GiB leaf or an entry that is not present.
-pub fn pde_address<T: TableMemory + ?Sized>(mem: &T, root: u64, va: u64) -> Option<u64> {
-    let pml4e = mem.read(slot(root & ADDR, va, 4));
-    if pml4e & PRESENT == 0 {
+pub fn pde_address<T: TableMemory + ?Sized>(
+    mem: &T,
+    root: impl Into<Root>,
+    va: u64,
+) -> Option<u64> {
+    let Root { hpa, format } = root.into();
+    let pml4e = mem.read(slot(hpa & ADDR, va, 4));
+    if !format.present(pml4e) {
         return None;
     }
     let pdpte = mem.read(slot(pml4e & ADDR, va, 3));
-    if pdpte & PRESENT == 0 || is_leaf(pdpte, 3) {
+    if !format.present(pdpte) || is_leaf(pdpte, 3) {
         return None;
     }
     Some(slot(pdpte & ADDR, va, 2))
@@ -198,13 +216,13 @@ const fn tail(len: u64, size: u64) -> u64 {
 }
 
 /// The entry the walk for `va` ends at, its address and level: a leaf, or one not present.
-fn lowest<T: TableMemory + ?Sized>(mem: &T, root: u64, va: u64) -> (u64, u64, u8) {
-    let mut table = root & ADDR;
+fn lowest<T: TableMemory + ?Sized>(mem: &T, root: Root, va: u64) -> (u64, u64, u8) {
+    let mut table = root.hpa & ADDR;
     let mut level = ROOT_LEVEL;
     loop {
         let at = slot(table, va, level);
         let entry = mem.read(at);
-        if entry & PRESENT == 0 || is_leaf(entry, level) {
+        if !root.format.present(entry) || is_leaf(entry, level) {
             return (at, entry, level);
         }
         table = entry & ADDR;

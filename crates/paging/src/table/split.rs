@@ -1,12 +1,8 @@
 //! Large leaves into small ones.
 
-use super::{LARGE, MapError, PRESENT, TABLE, TableMemory, lowest};
+use super::{MapError, Root, TABLE, TableMemory, lowest};
 use crate::entry::{slot, span};
-
-/// PAT in a leaf of level 1, which has no PS.
-const PAT_4K: u64 = 1 << 7;
-/// PAT in a large leaf.
-const PAT_LARGE: u64 = 1 << 12;
+use crate::format::Format;
 
 /// Sees that `va` is governed by an entry of level 1 and gives that entry's host-physical address.
 ///
@@ -17,14 +13,15 @@ const PAT_LARGE: u64 = 1 << 12;
 /// `OutOfTables`, with the tables as they were.
 pub fn split_to_4k<T: TableMemory + ?Sized>(
     mem: &mut T,
-    root: u64,
+    root: impl Into<Root>,
     va: u64,
 ) -> Result<u64, MapError> {
+    let root = root.into();
     let (at, entry, level) = lowest(mem, root, va);
     if level <= 1 {
         return Ok(at);
     }
-    let (link, pte) = build(mem, entry, va, level.wrapping_sub(1))?;
+    let (link, pte) = build(mem, root.format, entry, va, level.wrapping_sub(1))?;
     mem.write(at, link);
     Ok(pte)
 }
@@ -33,23 +30,17 @@ pub fn split_to_4k<T: TableMemory + ?Sized>(
 /// Gives the entry that is to replace `parent` and the address of the entry of level 1.
 fn build<T: TableMemory + ?Sized>(
     mem: &mut T,
+    format: Format,
     parent: u64,
     va: u64,
     level: u8,
 ) -> Result<(u64, u64), MapError> {
-    let table = mem.alloc().ok_or(MapError::OutOfTables)?;
-    if parent & PRESENT != 0 {
-        let mut child = child(parent, level);
-        for at in (0..4096).step_by(8) {
-            mem.write(table | at, child);
-            child = child.wrapping_add(span(level));
-        }
-    }
+    let table = table_for(mem, format, parent, level)?;
     let at = slot(table, va, level);
     if level <= 1 {
         return Ok((table | TABLE, at));
     }
-    match build(mem, mem.read(at), va, level.wrapping_sub(1)) {
+    match build(mem, format, mem.read(at), va, level.wrapping_sub(1)) {
         Ok((link, pte)) => {
             mem.write(at, link);
             Ok((table | TABLE, pte))
@@ -61,11 +52,21 @@ fn build<T: TableMemory + ?Sized>(
     }
 }
 
-/// The first of the 512 leaves of `level` that do what the large leaf `parent` did.
-const fn child(parent: u64, level: u8) -> u64 {
-    if level > 1 {
-        return parent;
+/// A table of `level`, 1 or 2, whose leaves do what the large leaf `parent` does; empty if that is not
+/// present.
+pub(super) fn table_for<T: TableMemory + ?Sized>(
+    mem: &mut T,
+    format: Format,
+    parent: u64,
+    level: u8,
+) -> Result<u64, MapError> {
+    let table = mem.alloc().ok_or(MapError::OutOfTables)?;
+    if format.present(parent) {
+        let mut child = if level > 1 { parent } else { format.small(parent) };
+        for at in (0..4096).step_by(8) {
+            mem.write(table | at, child);
+            child = child.wrapping_add(span(level));
+        }
     }
-    let pat = if parent & PAT_LARGE != 0 { PAT_4K } else { 0 };
-    (parent & !(LARGE | PAT_LARGE)) | pat
+    Ok(table)
 }
