@@ -101,16 +101,6 @@ impl Machine {
         Screen::read(&mut self.qmp()?, self.dir.path())
     }
 
-    /// The pixels on the screen as they are now: a portable pixmap.
-    ///
-    /// # Errors
-    /// When the emulator does not answer.
-    pub fn pixels(&self) -> Result<Vec<u8>> {
-        let file = self.dir.path().join("pixels");
-        self.qmp()?.execute("screendump", serde_json::json!({ "filename": file }))?;
-        Ok(fs::read(file)?)
-    }
-
     /// Types `text` on the machine's keyboard, one with a US layout; `<esc>` and the like name other keys.
     ///
     /// # Errors

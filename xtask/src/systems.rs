@@ -139,8 +139,6 @@ pub(crate) enum Step {
 pub(crate) enum Compared {
     /// The text screen, characters and colours, once it stands still.
     Screen,
-    /// The pixels, once they stand still.
-    Pixels,
     /// All that was written to COM2 since GRUB started the system.
     Serial,
     /// The same, in any order: what threads print as they come.

@@ -1,25 +1,61 @@
 //! Firmwares: other builds of SeaBIOS than the emulator brings, and what is no BIOS.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, ensure as must};
 use testing::Config;
 
-use super::{Boot, Compared, Play, Step, System};
+use super::{Boot, Compared, Play, Step, System, linux};
 use crate::{archive::Package, build};
 
 pub(super) const SYSTEMS: &[System] = &[
-    seabios("seabios-1.14", "SeaBIOS 1.14 (bullseye)", |config, _| seabios_of(config, "bullseye")),
-    seabios("seabios-1.16.2", "SeaBIOS 1.16.2 (bookworm)", |config, _| {
-        seabios_of(config, "bookworm")
-    }),
-    seabios("seabios-1.16.3", "SeaBIOS 1.16.3 (trixie)", |config, _| seabios_of(config, "trixie")),
-    seabios("seabios-1.17", "SeaBIOS 1.17 (sid)", |config, _| seabios_of(config, "sid")),
+    seabios(
+        "seabios-1.14",
+        "SeaBIOS 1.14 (bullseye) under the test guest `modes`, to its verdict",
+        SEABIOS.on(v1_14),
+    ),
+    seabios(
+        "seabios-1.14-linux",
+        "SeaBIOS 1.14 (bullseye) under Linux 6.1, to its power-off",
+        linux::on_firmware(v1_14),
+    ),
+    seabios(
+        "seabios-1.16.2",
+        "SeaBIOS 1.16.2 (bookworm) under the test guest `modes`, to its verdict",
+        SEABIOS.on(v1_16_2),
+    ),
+    seabios(
+        "seabios-1.16.2-linux",
+        "SeaBIOS 1.16.2 (bookworm) under Linux 6.1, to its power-off",
+        linux::on_firmware(v1_16_2),
+    ),
+    seabios(
+        "seabios-1.16.3",
+        "SeaBIOS 1.16.3 (trixie) under the test guest `modes`, to its verdict",
+        SEABIOS.on(v1_16_3),
+    ),
+    seabios(
+        "seabios-1.16.3-linux",
+        "SeaBIOS 1.16.3 (trixie) under Linux 6.1, to its power-off",
+        linux::on_firmware(v1_16_3),
+    ),
+    seabios(
+        "seabios-1.17",
+        "SeaBIOS 1.17 (sid) under the test guest `modes`, to its verdict",
+        SEABIOS.on(v1_17),
+    ),
+    seabios(
+        "seabios-1.17-linux",
+        "SeaBIOS 1.17 (sid) under Linux 6.1, to its power-off",
+        linux::on_firmware(v1_17),
+    ),
     System {
         name: "bochs-bios",
         about: "the Bochs BIOS",
         quick: false,
-        play: Err("made for Bochs: on QEMU it hangs before its first line, without us too"),
+        play: Err(
+            "made for Bochs, and not for this emulator: here it hangs before its first line, without us too",
+        ),
     },
     System {
         name: "u-boot",
@@ -43,17 +79,29 @@ pub(super) const SYSTEMS: &[System] = &[
     },
 ];
 
-const fn seabios(
-    name: &'static str,
-    about: &'static str,
-    machine: fn(&mut Config, &Path) -> Result<()>,
-) -> System {
-    System { name, about, quick: false, play: Ok(SEABIOS.on(machine)) }
+const fn seabios(name: &'static str, about: &'static str, play: Play) -> System {
+    System { name, about, quick: false, play: Ok(play) }
+}
+
+fn v1_14(config: &mut Config, _: &Path) -> Result<()> {
+    seabios_of(config, "bullseye", "1.14.")
+}
+
+fn v1_16_2(config: &mut Config, _: &Path) -> Result<()> {
+    seabios_of(config, "bookworm", "1.16.2")
+}
+
+fn v1_16_3(config: &mut Config, _: &Path) -> Result<()> {
+    seabios_of(config, "trixie", "1.16.3")
+}
+
+fn v1_17(config: &mut Config, _: &Path) -> Result<()> {
+    seabios_of(config, "sid", "1.17.")
 }
 
 /// What a firmware is judged by.
 const SEABIOS: Play = Play::new(modes, &[Step::Serial("VERDICT "), Step::NotSerial("FAIL")])
-    .comparing(&[Compared::Serial]);
+    .comparing(&[Compared::Screen, Compared::Serial]);
 
 fn modes(_: &Path) -> Result<Boot> {
     Ok(Boot {
@@ -63,9 +111,15 @@ fn modes(_: &Path) -> Result<Boot> {
     })
 }
 
-/// Another SeaBIOS than the emulator's own.
-fn seabios_of(config: &mut Config, suite: &str) -> Result<()> {
+/// Another SeaBIOS than the emulator's own: that of `suite`, which must be `version`.
+fn seabios_of(config: &mut Config, suite: &str, version: &str) -> Result<()> {
     let file = Package::amd64(suite, "seabios").file("usr/share/seabios/bios-256k.bin")?;
+    let bytes = fs::read(&file)?;
+    must!(
+        bytes.windows(version.len()).any(|part| part == version.as_bytes()),
+        "SeaBIOS of {suite} is not {version}: name the row after what it is now"
+    );
     config.firmware = Some(file);
+    config.no_reboot = true;
     Ok(())
 }

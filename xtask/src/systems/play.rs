@@ -20,7 +20,6 @@ const STILL: Duration = Duration::from_millis(700);
 /// What a system left at the stated point.
 pub(super) struct Left {
     pub(super) screen: Option<Screen>,
-    pub(super) pixels: Option<Vec<u8>>,
     pub(super) serial: Option<String>,
     /// The hole, as the VMM names it; empty without it.
     pub(super) hole: Range<u64>,
@@ -106,10 +105,6 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
         }
         false => None,
     };
-    let pixels = match has(Compared::Pixels) {
-        true => Some(at_rest(&machine, deadline, Machine::pixels)?),
-        false => None,
-    };
     let serial = match has(Compared::Serial) || has(Compared::Lines) {
         true => {
             let all = at_rest(&machine, deadline, |machine| Ok(machine.console()))?;
@@ -119,7 +114,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
         false => None,
     };
     let hole = if vmm { hole(&machine)? } else { 0..0 };
-    Ok(Left { screen, pixels, serial, hole, seconds })
+    Ok(Left { screen, serial, hole, seconds })
 }
 
 /// What is on the serial port after GRUB's mark: of the last system started, that is.

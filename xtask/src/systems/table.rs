@@ -24,7 +24,6 @@ impl Row {
             Ok(play) => {
                 let names = play.compared.iter().map(|what| match what {
                     Compared::Screen => "screen",
-                    Compared::Pixels => "pixels",
                     Compared::Serial => "serial",
                     Compared::Lines => "lines",
                 });

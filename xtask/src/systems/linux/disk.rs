@@ -6,12 +6,14 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use testing::Config;
 
-use super::{differs, linux};
+use super::{differs, linux, once};
 use crate::{
     archive, disk,
     ensure::{self, as_root},
@@ -29,11 +31,20 @@ const INSTALL: &str = include_str!("../../../assets/debian-install");
 /// What root runs on login.
 const REPORT: &str = include_str!("../../../assets/debian-report");
 
+/// Serial numbers of the disks at controllers of their own.
+const DISKS: [&str; 3] = ["ahci", "ehci", "xhci"];
+
 const STEPS: &[Step] = &[
     Step::Serial("login: root (automatic login)"),
     Step::Serial("STATE running"),
-    Step::Serial("END virt-what"),
-    Step::Serial("END spectre-meltdown-checker"),
+    Step::Serial("END virt-what 0"),
+    Step::Serial("END systemd-detect-virt 0"),
+    Step::Serial("END cpuid 0"),
+    Step::Serial("END x86info 0"),
+    Step::Serial("END dmidecode 0"),
+    Step::Serial("READ ahci 0"),
+    Step::Serial("READ ehci 0"),
+    Step::Serial("READ xhci 0"),
     Step::Serial("svm not available"),
     Step::Serial("READY"),
     Step::Serial("Power down"),
@@ -45,7 +56,9 @@ pub(super) const AMD64: System = System {
     name: "debian-12",
     about: "Debian 12 on disk, 64-bit: systemd, login, virt-what, cpuid, dmidecode and more, power-off",
     quick: false,
-    play: Ok(linux(|_| boot("amd64", "linux-image-amd64"), STEPS, 290).but(differs::DISK)),
+    play: Ok(linux(|_| boot("amd64", "linux-image-amd64"), STEPS, 290)
+        .on(controllers)
+        .but(differs::DISK)),
 };
 
 /// 32-bit.
@@ -53,12 +66,38 @@ pub(super) const I386: System = System {
     name: "debian-12-i386",
     about: "Debian 12 on disk, 32-bit: the same",
     quick: false,
-    play: Ok(linux(|_| boot("i386", "linux-image-686-pae"), STEPS, 290).but(differs::DISK)),
+    play: Ok(linux(|_| boot("i386", "linux-image-686-pae"), STEPS, 290)
+        .on(controllers)
+        .but(differs::DISK)),
 };
 
-/// The disk starts by its own MBR.
+/// A disk at each of a SATA, an EHCI and an xHCI controller, all with the same bytes: the guest's drivers fetch them.
+fn controllers(config: &mut Config, dir: &Path) -> Result<()> {
+    once(config, dir)?;
+    let controllers = ["ich9-ahci", "usb-ehci", "qemu-xhci"];
+    let disks = ["ide-hd,bus=ahci.0", "usb-storage,bus=ehci.0", "usb-storage,bus=xhci.0"];
+    for ((name, controller), disk) in DISKS.iter().zip(controllers).zip(disks) {
+        let file = dir.join(name);
+        let bytes: Vec<u8> =
+            (0_u32..1 << 20).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
+        fs::write(&file, bytes)?;
+        config.extra.extend([
+            "-drive".to_owned(),
+            format!("if=none,id={name}-disk,format=raw,snapshot=on,file={}", file.display()),
+            "-device".to_owned(),
+            format!("{controller},id={name}"),
+            "-device".to_owned(),
+            format!("{disk},drive={name}-disk,serial={name}"),
+        ]);
+    }
+    Ok(())
+}
+
+/// The disk starts by its own MBR. An image made by other scripts is another image.
 fn boot(arch: &str, kernel: &str) -> Result<Boot> {
-    let image = paths::cache()?.join(format!("debian-12-{arch}.img"));
+    let mut made_by = DefaultHasher::new();
+    (PACKAGES, INSTALL, REPORT, BYTES).hash(&mut made_by);
+    let image = paths::cache()?.join(format!("debian-12-{arch}-{:x}.img", made_by.finish()));
     if !image.exists() {
         install(&image, arch, kernel).with_context(|| format!("making {}", image.display()))?;
     }
