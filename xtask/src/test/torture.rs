@@ -26,10 +26,16 @@ const STUCK: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_secs(20);
 /// Cases between two lines of the guest.
 const EVERY: u64 = 64;
-/// Cases a run has at least, however slow the machine.
+/// Cases that the guest of a run tells of at least, however slow the machine.
 const LEAST: u64 = 1000;
+/// Cases it tells of for each boot, at least: about one in a thousand resets the machine or hangs.
+const PER_BOOT: u64 = 100;
+/// Boots that are no share of anything yet.
+const FIRST_BOOTS: u32 = 4;
 /// Cases of which some are compared with the bare machine's.
 const REPEATABLE: u64 = 3000;
+/// Of these, more than this are told of: the others are not repeatable, or an NMI met them.
+const ENOUGH: usize = 600;
 /// More cases than this that differ are no doubt.
 const DOUBTFUL: usize = 6;
 /// Where the VMM's own code runs (crate `handover`).
@@ -63,7 +69,7 @@ fn torture(seed: u64, time: Duration) -> Result<()> {
     result.with_context(|| {
         format!(
             "see it again by `cargo xtask run --guest torture --append \"seed={seed:x} from={:x} trace\"`",
-            run.tally.cases
+            run.next
         )
     })
 }
@@ -91,7 +97,7 @@ fn tortured(run: &mut Run, time: Duration) -> Result<()> {
 /// What a run came to, for the person who reads a failure.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Cases begun.
+    /// Cases the guest told of.
     cases: u64,
     /// Boots, the first included.
     boots: u32,
@@ -112,6 +118,8 @@ struct Run {
     image: Vec<u8>,
     under: bool,
     words: String,
+    /// The first case that the guest has not told of.
+    next: u64,
     /// Bytes of the console that have been read, of this machine.
     seen: usize,
     /// What machines before this one said.
@@ -131,6 +139,7 @@ impl Run {
             image,
             under,
             words,
+            next: from,
             seen: 0,
             said: String::new(),
             since: Instant::now(),
@@ -151,6 +160,7 @@ impl Run {
     /// that did it: the guest may have destroyed what its firmware needs for a reset.
     fn go_on(&mut self) -> Result<()> {
         self.read()?;
+        self.works()?;
         if self.machine.exited()?.is_some() {
             let errors = self.machine.errors();
             let known = ABORTS.iter().any(|abort| errors.contains(abort));
@@ -162,9 +172,10 @@ impl Run {
             self.guest_hangs()?;
             self.tally.hung += 1;
         }
-        self.tally.cases = (self.tally.cases / EVERY + 1) * EVERY;
+        // It was one of these: they are passed over, and nobody has run them.
+        self.next = (self.next / EVERY + 1) * EVERY;
         self.said += &self.machine.console();
-        (self.machine, self.image) = Self::machine(self.under, &self.words, self.tally.cases)?;
+        (self.machine, self.image) = Self::machine(self.under, &self.words, self.next)?;
         (self.seen, self.since, self.running) = (0, Instant::now(), false);
         Ok(())
     }
@@ -184,17 +195,32 @@ impl Run {
             let judged = line.starts_with("torture.") && line.contains(": FAIL");
             ensure!(!judged, "{line}{}", self.machine.tails());
             if let Some(case) = line.strip_prefix("INFO torture reset in case ").and_then(number) {
-                self.tally.cases = case;
+                self.told(case + 1);
                 self.tally.resets += 1;
             } else if line.starts_with("INFO torture seed") {
                 self.tally.boots += 1;
                 self.running = true;
             } else if let Some(case) = line.strip_prefix("INFO torture case ").and_then(number) {
-                self.tally.cases = case;
+                self.told(case);
             }
         }
         self.seen += end + 1;
         self.since = Instant::now();
+        Ok(())
+    }
+
+    /// The guest has done all cases before `next`, or begun the last of them.
+    fn told(&mut self, next: u64) {
+        self.tally.cases += next.saturating_sub(self.next);
+        self.next = next;
+    }
+
+    /// Boots take the place of no work: a machine in which every guest is soon reset or hangs is no good one.
+    fn works(&self) -> Result<()> {
+        let Tally { cases, resets, hung, aborts, .. } = self.tally;
+        let boots = u64::from((resets + hung + aborts).saturating_sub(FIRST_BOOTS));
+        let tally = &self.tally;
+        ensure!(boots * PER_BOOT <= cases, "too many boots: {tally:?}{}", self.machine.tails());
         Ok(())
     }
 
@@ -292,6 +318,7 @@ fn same() -> Result<()> {
     let differ: Vec<_> = pairs.iter().filter(|(under, bare)| under != bare).collect();
     println!("{} cases compared, {} differ at first", pairs.len(), differ.len());
     ensure!(pairs.len() * 5 > bare.len() * 4, "only {} of {} compared", pairs.len(), bare.len());
+    ensure!(pairs.len() > ENOUGH, "only {} cases are told of", pairs.len());
     ensure!(differ.len() <= DOUBTFUL, "{} differ, such as {:?}", differ.len(), differ.first());
     // Code can read what an interrupt left on the stack of an earlier case: alone it cannot.
     for (line, _) in differ {

@@ -1,5 +1,6 @@
 //! Cases that are not random bytes but one deed each, with random operands.
 
+use crate::msrs;
 use crate::random::Random;
 use crate::runner::{CODE, DATA};
 use guests::cpu::{self, inb, outb};
@@ -10,56 +11,13 @@ use guests::{cpu_asm, report};
 /// ends any VMM under TCG.
 const APIC_REGISTERS: [u64; 9] = [0x80, 0xd0, 0xe0, 0xb0, 0x280, 0x370, 0x3e0, 0x380, 0x340];
 
-const MSRS: [u32; 40] = [
-    0x10,
-    0x1b,
-    0x8b,
-    0xfe,
-    0x174,
-    0x175,
-    0x176,
-    0x179,
-    0x17b,
-    0x1d9,
-    0x1db,
-    0x200,
-    0x201,
-    0x250,
-    0x268,
-    0x277,
-    0x2ff,
-    0x79,
-    0x48,
-    0x49,
-    0x6e0,
-    0x800,
-    0x830,
-    0xda0,
-    0xc000_0080,
-    0xc000_0081,
-    0xc000_0082,
-    0xc000_0084,
-    0xc000_0102,
-    0xc000_0103,
-    0xc000_0104,
-    0xc001_0010,
-    0xc001_0015,
-    0xc001_001a,
-    0xc001_0020,
-    0xc001_0058,
-    0xc001_0111,
-    0xc001_0114,
-    0xc001_0117,
-    0xc001_011b,
-];
-
 /// Does one of them.
 pub(crate) fn any(random: &mut Random, hole: Option<u64>) {
     match random.below(14) {
         0 => port(random),
         1 => strings(random, hole),
-        2 => read_msr(random),
-        3 => write_msr(random),
+        2 => msrs::read(random),
+        3 => msrs::write(random),
         4 => keep(cpu::cpuid(leaf(random), random.below(32) as u32)),
         5 => svm(random),
         6 => control(random),
@@ -140,44 +98,6 @@ fn strings(random: &mut Random, hole: Option<u64>) {
     let own = memory < DATA;
     let which = if own { 2 + random.below(2) } else { random.below(4) };
     catch(|| body(which));
-}
-
-fn some_msr(random: &mut Random) -> u32 {
-    match random.below(4) {
-        0 => {
-            random.of(&[0, 0x800, 0xc000_0000, 0xc001_0000, 0x4000_0000])
-                + random.below(0x2000) as u32
-        }
-        1 => random.next() as u32,
-        _ => random.of(&MSRS),
-    }
-}
-
-fn read_msr(random: &mut Random) {
-    let msr = some_msr(random);
-    let mut value = 0;
-    catch(|| value |= cpu::rdmsr(msr));
-}
-
-/// Bits flipped in one MSR, and put back.
-fn write_msr(random: &mut Random) {
-    let msr = some_msr(random);
-    let mut flip = random.number();
-    match msr {
-        // Switched off it cannot be switched on again; the mode that paging needs.
-        0x1b => flip &= !0x800,
-        0xc000_0080 => flip &= !0x500,
-        // Where this guest's own code would go astray at once.
-        0xc000_0100 | 0xc000_0101 => return,
-        _ => {}
-    }
-    let mut old = 0;
-    if catch(|| old = cpu::rdmsr(msr)).is_some() {
-        catch(|| cpu::wrmsr(msr, flip));
-        return;
-    }
-    catch(|| cpu::wrmsr(msr, old ^ flip));
-    catch(|| cpu::wrmsr(msr, old));
 }
 
 /// SVM's instructions are #UD.

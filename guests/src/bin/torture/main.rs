@@ -12,6 +12,7 @@
 
 mod bytes;
 mod deeds;
+mod msrs;
 mod progress;
 mod random;
 mod runner;
