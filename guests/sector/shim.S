@@ -1,5 +1,6 @@
 # A boot loader that lies: started by GRUB with the loader of Ramooflax as its first module and the resident
-# image as its second, it hands the loader a memory map of its maker's and firmware tables it has damaged.
+# image as its second, it hands the loader a memory map of its maker's and firmware tables it has damaged, or does not
+# say that it is multiboot.
 #
 #     as --32 -o shim.o shim.S && ld -m elf_i386 -Ttext=0x1000000 -o shim shim.o
 
@@ -85,7 +86,7 @@ _start:
     jb 7b
     jmp go
 8:  jmp *damages - 4(, %eax, 4) # ESI: the RSDT, EBX: its pointer to the MADT, EDI: the MADT
-damages: .long zero_entry, long_madt, loop, long_rsdt, madt_nowhere, sum, no_own
+damages: .long zero_entry, long_madt, loop, long_rsdt, madt_nowhere, sum, no_own, no_magic
 zero_entry:                     # an entry of length 0
     movb $0, 45(%edi)
     jmp go
@@ -107,9 +108,13 @@ sum:                            # wrong sums: systems use such tables all the sa
     jmp go
 no_own:                         # a table without this CPU
     movb $0x55, 47(%edi)
+    jmp go
+no_magic:                       # what no multiboot loader has in EAX
+    xorl %eax, %eax
+    jmp 9f
 go:
     movl $0x2badb002, %eax
-    movl $information, %ebx
+9:  movl $information, %ebx
     jmp *entry
 
 .balign 4

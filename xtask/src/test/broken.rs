@@ -1,7 +1,8 @@
 //! Memory maps and ACPI tables that make no sense, from a boot loader that lies (`guests/sector/shim.S`): the VMM
-//! starts if they can be understood all the same, else one clear line, and the machine boots without it.
+//! starts if they can be understood all the same, else one clear line, and the machine boots without it. Or that is
+//! no multiboot loader.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -49,6 +50,7 @@ pub(super) fn tests() -> Vec<Test> {
         acpi("nowhere", 5, None),
         acpi("sums", 6, None),
         acpi("not-listed", 7, Some("firmware does not list this CPU")),
+        Test::new("broken.magic", 120, magic),
     ]
 }
 
@@ -126,5 +128,24 @@ fn judge(damage: u32, map: &[u8], refusal: Option<&str>) -> Result<()> {
     ensure!(console.contains("SECTOR dl=80"), "not as disk 80h:\n{console}");
     let under = console.contains("PROBE real answered");
     ensure!(under == refusal.is_none(), "under the VMM: {under}{}", machine.tails());
+    Ok(())
+}
+
+/// EAX does not say that a multiboot loader is at work: nothing of what it handed over can be believed, and the machine
+/// halts.
+fn magic() -> Result<()> {
+    const EXPECTED: &str = "Ramooflax was not started by a multiboot loader. Expected: GRUB's";
+    let machine = lying(8, &[])?.start()?;
+    let said = said(&machine, "Halted.", 1)?;
+    ensure!(said.contains(EXPECTED), "but:\n{said}");
+    stick::screen(&machine, EXPECTED)?;
+    press(&machine)?;
+    thread::sleep(Duration::from_secs(1));
+    let registers = machine.qmp()?.human("info registers")?;
+    // EFLAGS.IF is bit 9.
+    let flags = registers.split_once("EFL=").and_then(|(_, rest)| rest.get(..8));
+    let flags = u32::from_str_radix(flags.context("no EFLAGS")?, 16)?;
+    ensure!(registers.contains("HLT=1") && flags & 1 << 9 == 0, "not halted:\n{registers}");
+    ensure!(machine.console().is_empty(), "something boots{}", machine.tails());
     Ok(())
 }

@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(20);
 const EVERY: u64 = 64;
 /// Cases that the guest of a run tells of at least, however slow the machine.
 const LEAST: u64 = 1000;
-/// Cases it tells of for each boot, at least: about one in a thousand resets the machine or hangs.
+/// Cases it tells of for each boot, at least: about one in five hundred resets the machine or hangs.
 const PER_BOOT: u64 = 100;
 /// Boots that are no share of anything yet.
 const FIRST_BOOTS: u32 = 4;
