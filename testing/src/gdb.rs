@@ -131,9 +131,22 @@ impl Gdb {
         line: &str,
         until: impl FnOnce() -> Result<()>,
     ) -> Result<String> {
-        self.send(line)?;
         // Before gdb has let the guest go a Ctrl-C would be for gdb itself.
-        self.read_until("Continuing.", line)?;
+        self.interrupt_behind("Continuing.", line, until)
+    }
+
+    /// As [`Gdb::interrupt_when`], for a command that prints `text` when it has let the guest go.
+    ///
+    /// # Errors
+    /// As [`Gdb::interrupt_when`].
+    pub fn interrupt_behind(
+        &mut self,
+        text: &str,
+        line: &str,
+        until: impl FnOnce() -> Result<()>,
+    ) -> Result<String> {
+        self.send(line)?;
+        self.read_until(text, line)?;
         until()?;
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         if !status.success() {

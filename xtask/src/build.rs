@@ -48,6 +48,11 @@ pub(crate) fn test_guest(name: &str) -> Result<PathBuf> {
     strip(&built().join(name), |_| true)
 }
 
+/// The test guest called `name` with its symbols and lines, once it was built.
+pub(crate) fn symbols_of(name: &str) -> PathBuf {
+    built().join(name)
+}
+
 /// Builds the task for GNU Mach, for a kernel of 64 or of 32 bits.
 ///
 /// # Errors

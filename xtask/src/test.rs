@@ -16,6 +16,7 @@ mod guests;
 mod host;
 mod image;
 mod inspect;
+mod lines;
 mod link;
 mod network;
 mod once;
@@ -98,6 +99,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(inspect::tests());
+    tests.extend(lines::tests());
     tests.extend(debuggers::tests());
     tests.extend(link::tests());
     tests.extend(fault::tests());

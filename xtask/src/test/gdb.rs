@@ -76,7 +76,7 @@ fn session() -> Result<()> {
 }
 
 /// How many exceptions the VMM has taken.
-fn exceptions(gdb: &mut Gdb) -> Result<u64> {
+pub(super) fn exceptions(gdb: &mut Gdb) -> Result<u64> {
     let text = gdb.command("monitor counters")?;
     let counters = facts::counters(&text);
     let exceptions = counters.iter().find(|(name, _)| name == "exception");
@@ -165,11 +165,7 @@ fn monitor() -> Result<()> {
 fn boot_sector() -> Result<()> {
     let guest = Guest::named("cloud", "ramooflax.do=beat");
     let mut machine = Scene::under(guest).option("wait").prepare()?.start()?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !machine.log().contains("waiting for an analyst") {
-        ensure!(Instant::now() < deadline, "no VMM after 60 s{}", machine.tails());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    held(&machine)?;
     std::thread::sleep(Duration::from_secs(2));
     ensure!(!machine.console().contains("USERLAND"), "the machine did not wait");
     let mut gdb = Gdb::attach(&machine.link())?;
@@ -184,6 +180,16 @@ fn boot_sector() -> Result<()> {
     let said = gdb.command("detach")?;
     ensure!(said.contains("detached"), "detach gave: {said}");
     machine.wait_console("BEAT 2", BOOT).map(drop)
+}
+
+/// Waits until the VMM, told to `wait`, does.
+pub(super) fn held(machine: &Machine) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !machine.log().contains("waiting for an analyst") {
+        ensure!(Instant::now() < deadline, "no VMM after 60 s{}", machine.tails());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// Ctrl-C stops the guest within 100 ms of its own time, twenty times, whatever it does.

@@ -43,7 +43,11 @@ pub(super) struct Counting {
 
 impl Counting {
     pub(super) fn start() -> Result<Self> {
-        let mut machine = Scene::under(Guest::named("exits", "")).prepare()?.start()?;
+        Self::of(Scene::under(Guest::named("exits", "")).prepare()?.start()?)
+    }
+
+    /// The guest of a machine that boots it.
+    pub(super) fn of(mut machine: Machine) -> Result<Self> {
         let console = machine.wait_console("READY", BOOT)?;
         let number = |name: &str| -> Result<u64> {
             let line = console.lines().find_map(|line| line.strip_prefix(name));
