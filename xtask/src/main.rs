@@ -4,6 +4,8 @@
 mod analyst;
 mod archive;
 mod bench;
+#[cfg(test)]
+mod book;
 mod build;
 mod debian;
 mod demo;
