@@ -1,4 +1,4 @@
-//! The description of a PC, and how QEMU is told.
+//! The description of a PC, and how QEMU is told. How Bochs is: [`crate::bochs`].
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::Machine;
+use crate::{Machine, bochs};
 
 /// Where the guest's console (COM2) goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub enum Console {
 /// A PC to be started.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The emulated CPU, as QEMU's `-cpu` takes it.
+    /// The emulated CPU, as QEMU's `-cpu` takes it, or a model of Bochs.
     pub cpu: String,
+    /// The directory with Bochs, if that is to be the emulator: the root of a Debian without the rest.
+    pub bochs: Option<PathBuf>,
     /// Number of CPUs.
     pub smp: u32,
     /// RAM in MiB.
@@ -74,6 +76,7 @@ impl Config {
     pub fn amd(disk: PathBuf) -> Self {
         Self {
             cpu: "EPYC,+svm,+npt".into(),
+            bochs: None,
             smp: 1,
             memory: 512,
             disks: vec![(disk, false)],
@@ -99,6 +102,10 @@ impl Config {
     /// When it cannot be started, or ends at once.
     pub fn start(self) -> Result<Machine> {
         let dir = tempfile::Builder::new().prefix("ramooflax-").tempdir()?;
+        if let Some(root) = &self.bochs {
+            let running = bochs::start(&self, root, dir.path())?;
+            return Ok(Machine::bochs(running, dir, self.no_reboot));
+        }
         let mut cmd = self.command(dir.path());
         if self.console == Console::File {
             use std::os::unix::process::CommandExt as _;

@@ -2,11 +2,13 @@
 //!
 //! A [`Config`] describes a PC; [`Config::start`] gives a running [`Machine`], killed when dropped.
 //! Its serial ports are always the same: COM1 (3F8h) is the link, COM2 (2F8h) the guest's console,
-//! COM3 (3E8h) the mirror of the VMM's log. [`Qmp`] drives the emulator, [`Gdb`] a stock gdb, [`Rsp`] speaks
-//! to a stub without one.
+//! COM3 (3E8h) the mirror of the VMM's log. The emulator is QEMU, which [`Qmp`] drives, or Bochs, which
+//! [`Debugger`] does; [`Gdb`] drives a stock gdb, [`Rsp`] speaks to a stub without one.
 #![forbid(unsafe_code)]
 
+mod bochs;
 mod config;
+mod debugger;
 mod gdb;
 mod keys;
 mod machine;
@@ -15,6 +17,7 @@ mod rsp;
 mod screen;
 
 pub use config::{Config, Console, Usb};
+pub use debugger::Debugger;
 pub use gdb::Gdb;
 pub use machine::Machine;
 pub use qmp::Qmp;

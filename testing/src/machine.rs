@@ -1,6 +1,7 @@
 //! One emulated PC: its process, its serial ports.
 
 use std::{
+    cell::{RefCell, RefMut},
     fs,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
@@ -8,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Gdb, Qmp, Screen, keys};
+use crate::{Debugger, Gdb, Qmp, Screen, bochs::Bochs, keys};
 
 /// How often files and processes are looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);
@@ -23,6 +24,10 @@ pub struct Machine {
     dir: TempDir,
     ended: Option<ExitStatus>,
     kept: Option<TempDir>,
+    /// Of Bochs; QEMU has none.
+    debugger: Option<RefCell<Debugger>>,
+    /// Whether a reset ends it, where the emulator does not see to that.
+    no_reboot: bool,
 }
 
 impl Machine {
@@ -31,7 +36,8 @@ impl Machine {
     /// # Errors
     /// When it ends before, or takes too long.
     pub(crate) fn started(child: Child, dir: TempDir) -> Result<Self> {
-        let mut machine = Self { child, dir, ended: None, kept: None };
+        let mut machine =
+            Self { child, dir, ended: None, kept: None, debugger: None, no_reboot: false };
         let deadline = Instant::now() + Duration::from_secs(20);
         while !machine.dir.path().join("qmp.sock").exists() {
             if let Some(status) = machine.exited()? {
@@ -43,6 +49,22 @@ impl Machine {
             thread::sleep(POLL);
         }
         Ok(machine)
+    }
+
+    /// The machine that Bochs runs.
+    pub(crate) fn bochs(running: Bochs, dir: TempDir, no_reboot: bool) -> Self {
+        let Bochs { child, debugger } = running;
+        let debugger = Some(RefCell::new(debugger));
+        Self { child, dir, ended: None, kept: None, debugger, no_reboot }
+    }
+
+    /// Bochs's debugger.
+    ///
+    /// # Errors
+    /// When the emulator is another.
+    pub fn debugger(&self) -> Result<RefMut<'_, Debugger>> {
+        let debugger = self.debugger.as_ref().context("QEMU has no debugger like Bochs's")?;
+        Ok(debugger.try_borrow_mut()?)
     }
 
     /// Ties the life of `dir`, where the disks are, to the machine's.
@@ -90,6 +112,7 @@ impl Machine {
     /// # Errors
     /// When the emulator does not answer.
     pub fn qmp(&self) -> Result<Qmp> {
+        ensure!(self.debugger.is_none(), "Bochs has no QMP");
         Qmp::connect(&self.dir.path().join("qmp.sock"))
     }
 
@@ -98,6 +121,9 @@ impl Machine {
     /// # Errors
     /// When the emulator does not answer.
     pub fn screen(&self) -> Result<Screen> {
+        if self.debugger.is_some() {
+            return Screen::read_from(&mut *self.debugger()?);
+        }
         Screen::read(&mut self.qmp()?, self.dir.path())
     }
 
@@ -206,6 +232,10 @@ impl Machine {
     /// # Errors
     /// When it does not answer or does not end.
     pub fn quit(&mut self) -> Result<()> {
+        if self.debugger.is_some() {
+            self.child.kill()?;
+            return self.wait_exit(Duration::from_secs(10)).map(drop);
+        }
         self.qmp()?.execute("quit", serde_json::json!({}))?;
         self.wait_exit(Duration::from_secs(10)).map(drop)
     }
@@ -217,6 +247,15 @@ impl Machine {
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait()?;
+        }
+        // The first is power-on.
+        if self.ended.is_none()
+            && self.no_reboot
+            && self.debugger.is_some()
+            && self.text("bochs").matches("Reset(HARDWARE) called").count() > 1
+        {
+            self.child.kill()?;
+            self.ended = Some(self.child.wait()?);
         }
         Ok(self.ended)
     }
@@ -257,6 +296,21 @@ impl Machine {
     /// What the first CPU does: the emulator's state, registers and next instructions, twice, so that
     /// one sees whether it moves. Inside a guest of the VMM they are the guest's.
     fn state(&self) -> Result<String> {
+        if self.debugger.is_some() {
+            let mut debugger = self.debugger()?;
+            let mut out = String::new();
+            for pause in [500, 0] {
+                let ran = debugger.stop()?;
+                for what in ["ptime", "r", "creg", "sreg", "u /4", "x /16gx rsp"] {
+                    out += &debugger.command(what)?;
+                }
+                if ran {
+                    debugger.go()?;
+                }
+                thread::sleep(Duration::from_millis(pause));
+            }
+            return Ok(out);
+        }
         let mut qmp = self.qmp()?;
         let mut out = String::new();
         for pause in [500, 0] {
@@ -290,6 +344,11 @@ impl Machine {
         let text = plain(&String::from_utf8_lossy(&bytes));
         if name != "errors" {
             return text;
+        }
+        if self.debugger.is_some() {
+            // What it says there is about sound cards.
+            let said = self.text("bochs");
+            return said.lines().filter(|line| line.contains(">>PANIC<<")).collect();
         }
         let lines = text.lines().filter(|line| !line.contains("TCG doesn't support"));
         lines.map(|line| format!("{line}\n")).collect()

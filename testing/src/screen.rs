@@ -4,7 +4,7 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Qmp;
+use crate::{Debugger, Qmp};
 
 /// Columns and rows of the VGA's text mode 3, the one every BIOS starts in.
 const COLUMNS: usize = 80;
@@ -45,10 +45,24 @@ impl Screen {
         let (start, said) = (start?, saved?);
         let bytes = fs::read(&file).with_context(|| format!("pmemsave: {said}"))?;
         ensure!(bytes.len() == TEXT_SIZE, "pmemsave wrote {} bytes: {said}", bytes.len());
+        Ok(Self::new(&bytes, start))
+    }
+
+    /// Reads the screen of a machine that Bochs runs, which tells no start address: with 0, as firmware and
+    /// boot loaders have it.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub(crate) fn read_from(debugger: &mut Debugger) -> Result<Self> {
+        Ok(Self::new(&debugger.memory(TEXT as u64, 2 * COLUMNS * ROWS)?, 0))
+    }
+
+    /// The screen that begins at cell `start` of the memory `bytes`.
+    fn new(bytes: &[u8], start: usize) -> Self {
         let all: Vec<[u8; 2]> = bytes.chunks_exact(2).map(|cell| [cell[0], cell[1]]).collect();
         // The window wraps around as the VGA's does.
         let cells = all.iter().cycle().skip(start % all.len()).take(COLUMNS * ROWS).copied();
-        Ok(Self { cells: cells.collect() })
+        Self { cells: cells.collect() }
     }
 
     /// The characters of each row, without the blanks at its end.

@@ -54,6 +54,39 @@ impl<'a> Package<'a> {
         Ok(to)
     }
 
+    /// The directory with what the package and all that it depends on hold, as a program needs them that is to
+    /// run with its own C library: without documents and translations.
+    ///
+    /// # Errors
+    /// As [`Package::get`].
+    pub(crate) fn with_dependencies(self) -> Result<PathBuf> {
+        let apt = Apt::of(self.suite, self.arch)?;
+        let _alone = paths::alone(&apt.dir)?;
+        let to = apt.dir.join("unpacked").join(format!("{}+", self.name));
+        if !to.exists() {
+            apt.fetch_all(self.name, &to).with_context(|| {
+                format!(
+                    "fetching {} of Debian {} with what it needs failed. {}",
+                    self.name,
+                    self.suite,
+                    ensure::NETWORK
+                )
+            })?;
+        }
+        Ok(to)
+    }
+
+    /// The version the archive has.
+    ///
+    /// # Errors
+    /// When its lists are not here: fetch it first.
+    pub(crate) fn version(self) -> Result<String> {
+        let apt = Apt::of(self.suite, self.arch)?;
+        let said = sh::output(apt.command("apt-cache").args(["policy", self.name]))?;
+        let version = said.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+        version.map(str::to_owned).with_context(|| format!("{self:?} has no version: {said}"))
+    }
+
     /// The one file of the package whose path in it satisfies `is`.
     ///
     /// # Errors
@@ -169,6 +202,38 @@ impl<'a> Apt<'a> {
         let unpacked = scratch.path().join("unpacked");
         for package in &packages {
             sh::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(&unpacked))?;
+        }
+        fs::rename(&unpacked, to).with_context(|| format!("{}", to.display()))
+    }
+
+    /// Fetches `name` and all that it depends on, nothing of which counts as installed here.
+    fn fetch_all(&self, name: &str, to: &Path) -> Result<()> {
+        let scratch = tempfile::tempdir_in(&self.dir)?;
+        let packages = scratch.path().join("packages");
+        fs::create_dir_all(packages.join("partial"))?;
+        let download = || {
+            let mut cmd = self.command("apt-get");
+            cmd.arg("-o").arg(format!("Dir::Cache::archives={}", packages.display()));
+            cmd.args(["install", "--download-only", "--no-install-recommends"]);
+            sh::output(cmd.args(["--yes", "--quiet=2", name]))
+        };
+        if download().is_err() {
+            // No lists yet, or they name versions that the mirror no longer has.
+            self.update()?;
+            download()?;
+        }
+        let unpacked = scratch.path().join("unpacked");
+        for entry in fs::read_dir(&packages)? {
+            let package = entry?.path();
+            if package.extension().is_some_and(|extension| extension == "deb") {
+                sh::output(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&unpacked))?;
+            }
+        }
+        for useless in ["doc", "man", "locale", "icons", "zoneinfo"] {
+            let dir = unpacked.join("usr/share").join(useless);
+            if dir.exists() {
+                fs::remove_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+            }
         }
         fs::rename(&unpacked, to).with_context(|| format!("{}", to.display()))
     }

@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::machine_args::{Cpu, Firmware, Link};
 use rows::Row;
+pub(crate) use rows::qemu_version;
 
 /// Options of `bench`.
 #[derive(Args, Debug, Default)]
@@ -63,7 +64,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             bail!("no figure is called {name}; there are: {}", known.join(", "));
         }
     }
-    let emulator = rows::emulator()?;
+    if args.cpu.is_bochs() {
+        crate::bochs::root()?;
+    }
+    let emulator = args.cpu.emulator()?;
     if !args.json {
         println!("{emulator}, {}, {}, {}", args.cpu, args.firmware, args.link);
         println!("{}", rows::HEAD);
@@ -97,10 +101,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// Measures the figure `name` with the default options, for a test.
+/// Measures the figure `name` on this process's CPU, for a test.
 ///
 /// # Errors
 /// As [`bench`].
 pub(crate) fn judge(name: &str) -> Result<()> {
-    bench(&BenchArgs { only: vec![name.to_owned()], ..BenchArgs::default() })
+    bench(&BenchArgs { cpu: Cpu::chosen(), only: vec![name.to_owned()], ..BenchArgs::default() })
 }

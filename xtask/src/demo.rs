@@ -9,6 +9,7 @@ use testing::{Gdb, Machine};
 
 use crate::{
     analyst, debian, facts,
+    machine_args::Cpu,
     scene::{Guest, Scene},
     session::Session,
 };
@@ -19,6 +20,9 @@ pub(crate) struct DemoArgs {
     /// Do the same without a person, and exit 0 or 1.
     #[arg(long)]
     check: bool,
+    /// The CPU.
+    #[arg(long, value_enum, default_value_t)]
+    cpu: Cpu,
 }
 
 /// Shows it.
@@ -28,10 +32,11 @@ pub(crate) struct DemoArgs {
 pub(crate) fn demo(args: &DemoArgs, session: &Session) -> Result<()> {
     // Not one of the steps: it shows its progress itself, and may ask for a password.
     debian::get("cloud")?;
+    args.cpu.choose();
     let guest = Guest::named("cloud", "ramooflax.syms ramooflax.do=beat");
     let prepared =
         step("building Ramooflax and making the disk", || Scene::under(guest).prepare())?;
-    let mut machine = step("starting an AMD machine", || prepared.start())?;
+    let mut machine = step("starting the machine", || prepared.start())?;
     let symbols = step("booting Debian under Ramooflax", || {
         analyst::ready(&mut machine, Duration::from_secs(120))
     })?;

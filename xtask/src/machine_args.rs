@@ -1,9 +1,12 @@
 //! The options that describe the machine, shared by the commands.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use testing::Config;
+
+use crate::bochs;
 
 /// CPUs there is support for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -13,15 +16,61 @@ pub(crate) enum Cpu {
     Amd,
     /// An older AMD Phenom, for what newer CPUs have and it has not.
     Phenom,
+    /// An Intel Core i7-4770 with VMX, EPT and unrestricted guest, under Bochs.
+    Intel,
+    /// An AMD Ryzen under Bochs, which has what QEMU's AMD CPUs have not: saved next RIP, decode assists.
+    Ryzen,
+    /// An AMD FX (family 15h) under Bochs.
+    Zambezi,
 }
 
+/// The CPU that was asked for where nobody says more, once it is known.
+static CHOSEN: OnceLock<Cpu> = OnceLock::new();
+
 impl Cpu {
-    /// The CPU, as QEMU's `-cpu` takes it.
-    pub(crate) fn model(self) -> &'static str {
+    /// The CPU, as its emulator names it.
+    fn model(self) -> &'static str {
         match self {
             Self::Amd => "EPYC,+svm,+npt",
             Self::Phenom => "phenom,+svm,+npt",
+            Self::Intel => "corei7_haswell_4770",
+            Self::Ryzen => "ryzen",
+            Self::Zambezi => "zambezi",
         }
+    }
+
+    /// Whether Bochs is its emulator, and not QEMU.
+    pub(crate) fn is_bochs(self) -> bool {
+        matches!(self, Self::Intel | Self::Ryzen | Self::Zambezi)
+    }
+
+    /// The emulator and its version, as in `QEMU 7.2`.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) fn emulator(self) -> Result<String> {
+        if self.is_bochs() { bochs::version() } else { crate::bench::qemu_version() }
+    }
+
+    /// Makes it the CPU of all machines of this process that are not told another.
+    pub(crate) fn choose(self) {
+        // The first one counts: a process is told once.
+        let _ = CHOSEN.set(self);
+    }
+
+    /// The CPU of this process's machines.
+    pub(crate) fn chosen() -> Self {
+        CHOSEN.get().copied().unwrap_or_default()
+    }
+
+    /// Puts it into `config`.
+    ///
+    /// # Errors
+    /// When its emulator cannot be had.
+    pub(crate) fn put(self, config: &mut Config) -> Result<()> {
+        config.cpu = self.model().to_owned();
+        config.bochs = if self.is_bochs() { Some(bochs::root()?) } else { None };
+        Ok(())
     }
 }
 
@@ -79,12 +128,16 @@ pub(crate) struct MachineArgs {
 
 impl MachineArgs {
     /// Puts the options into `config`.
-    pub(crate) fn apply(&self, config: &mut Config) {
+    ///
+    /// # Errors
+    /// When the emulator cannot be had.
+    pub(crate) fn apply(&self, config: &mut Config) -> Result<()> {
         // There is one firmware and one link so far: both are what `config` already has.
         let (Firmware::Bios, Link::Uart) = (self.firmware, self.link);
-        config.cpu = self.cpu.model().to_owned();
+        self.cpu.put(config)?;
         config.smp = self.smp;
         config.memory = self.memory;
         config.icount = self.icount;
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod analyst;
 mod archive;
 mod bench;
+mod bochs;
 #[cfg(test)]
 mod book;
 mod build;
@@ -61,6 +62,9 @@ enum Command {
     TestOne {
         /// Its name.
         name: String,
+        /// The CPU of its machines.
+        #[arg(long, value_enum, default_value_t)]
+        cpu: machine_args::Cpu,
     },
 }
 
@@ -75,7 +79,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &Command) -> Result<ExitCode> {
-    if let Command::TestOne { name } = command {
+    if let Command::TestOne { name, cpu } = command {
+        cpu.choose();
         // Whoever starts it has set up already, and cleans up.
         return test::one(name).map(|()| ExitCode::SUCCESS);
     }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     println!("building and making the disk");
     let mut prepared = scene.prepare()?;
-    args.machine.apply(&mut prepared.config);
+    args.machine.apply(&mut prepared.config)?;
     prepared.config.qemu_gdb = args.qemu_gdb;
     if args.limit.is_none() {
         prepared.config.console = Console::Stdio;
@@ -80,7 +80,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         println!("its symbols:     {}", vmm.resident.display());
     }
     let Some(limit) = args.limit else {
-        println!("the guest's console follows; Ctrl-A X ends the machine");
+        let end = if args.machine.cpu.is_bochs() { "Ctrl-C" } else { "Ctrl-A X" };
+        println!("the guest's console follows; {end} ends the machine");
         while machine.exited()?.is_none() {
             if let Some(refusal) = machine.refusal() {
                 machine.quit()?;

@@ -12,6 +12,7 @@ use crate::{
     debian,
     disk::{self, Contents},
     image, initramfs,
+    machine_args::Cpu,
     menu::{self, Multiboot},
     sector::{self, End},
     systems::Boot,
@@ -124,7 +125,8 @@ impl Scene {
             }
             Guest::Sector(end) => {
                 ensure!(self.vmm.is_none(), "it boots by itself: put in a stick");
-                let config = Config::amd(sector::disk(dir.path(), *end)?);
+                let mut config = Config::amd(sector::disk(dir.path(), *end)?);
+                Cpu::chosen().put(&mut config)?;
                 return Ok(Prepared { config, vmm: None, dir });
             }
             Guest::System(boot) => {
@@ -144,6 +146,7 @@ impl Scene {
         let image = dir.path().join("disk.img");
         disk::build(&image, &Contents { menu: menu::menu(&guest, self.vmm.as_ref()), files })?;
         let mut config = Config::amd(image);
+        Cpu::chosen().put(&mut config)?;
         config.disks.extend(second.map(|file| (file, true)));
         Ok(Prepared { config, vmm, dir })
     }

@@ -16,6 +16,7 @@ mod guests;
 mod host;
 mod image;
 mod inspect;
+mod lacks;
 mod lines;
 mod link;
 mod network;
@@ -42,9 +43,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    build,
+    bochs, build,
+    machine_args::Cpu,
     session::{self, Session},
 };
+
+/// How much slower Bochs is than QEMU, at most.
+const SLOWER: u64 = 3;
 
 /// Options of `test`.
 #[derive(Args, Debug)]
@@ -59,6 +64,9 @@ pub(crate) struct TestArgs {
     /// May be given more than once. Long ones too.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// The CPU of the machines.
+    #[arg(long, value_enum, default_value_t)]
+    cpu: Cpu,
 }
 
 /// One test.
@@ -124,7 +132,9 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
     let tests = all()?;
     if args.list {
         for test in tests {
-            println!("{}{}", test.name, if test.long { " (long)" } else { "" });
+            let lacks = lacks::what(args.cpu, &test.name);
+            let lacks = lacks.map(|what| format!(" (not on this CPU: {what})")).unwrap_or_default();
+            println!("{}{}{lacks}", test.name, if test.long { " (long)" } else { "" });
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -137,13 +147,24 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
             bail!("no test and no group is called {asked}; `cargo xtask test --list` prints them");
         }
     }
-    let (run, left): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| chosen(test));
+    let (run, mut left): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| chosen(test));
+    let (run, cannot): (Vec<&Test>, Vec<&Test>) =
+        run.into_iter().partition(|test| lacks::what(args.cpu, &test.name).is_none());
+    for test in &cannot {
+        let what = lacks::what(args.cpu, &test.name).unwrap_or_default();
+        println!("skipped           {}: {what}", test.name);
+    }
+    left.extend(cannot);
+    if args.cpu.is_bochs() {
+        // Before many ask for it at the same time.
+        bochs::root()?;
+    }
     // What uses all processors by itself, or measures, runs alone.
     let (alone, together): (Vec<&Test>, Vec<&Test>) = run
         .into_iter()
         .partition(|test| ["host", "bench"].iter().any(|group| means(group, &test.name)));
-    let mut said = at_a_time(1, &alone, session)?;
-    said.extend(at_a_time(thread::available_parallelism()?.get(), &together, session)?);
+    let mut said = at_a_time(1, &alone, args.cpu, session)?;
+    said.extend(at_a_time(thread::available_parallelism()?.get(), &together, args.cpu, session)?);
 
     if said.keys().any(|name| means("system", name)) {
         print!("\n{}\n", systems::table(|name| said.get(name).map(|(said, _)| said.as_str())));
@@ -159,6 +180,7 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
 fn at_a_time(
     most: usize,
     tests: &[&Test],
+    cpu: Cpu,
     session: &Session,
 ) -> Result<BTreeMap<String, (String, bool)>> {
     let tests: Vec<_> = tests.iter().map(|test| (test.name.as_str(), test.limit)).collect();
@@ -168,7 +190,7 @@ fn at_a_time(
     let work = || -> Result<()> {
         while let Some((name, limit)) = next() {
             let start = Instant::now();
-            let (said, verdict) = in_a_process(name, limit, session)?;
+            let (said, verdict) = in_a_process(name, limit, cpu, session)?;
             let seconds = start.elapsed().as_secs_f64();
             match &verdict {
                 None => println!("ok      {seconds:6.1} s  {name}"),
@@ -203,7 +225,13 @@ pub(crate) fn one(name: &str) -> Result<()> {
 }
 
 /// What the test said, and how it failed if it did.
-fn in_a_process(name: &str, limit: u64, session: &Session) -> Result<(String, Option<String>)> {
+fn in_a_process(
+    name: &str,
+    limit: u64,
+    cpu: Cpu,
+    session: &Session,
+) -> Result<(String, Option<String>)> {
+    let limit = if cpu.is_bochs() { limit * SLOWER } else { limit };
     // It outlives the process, which may be killed before it has cleaned up.
     let dir = tempfile::Builder::new().prefix("test-").tempdir()?;
     let output = tempfile::NamedTempFile::new()?;
@@ -212,7 +240,7 @@ fn in_a_process(name: &str, limit: u64, session: &Session) -> Result<(String, Op
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL"])
         .arg(env::current_exe()?)
-        .args(["test-one", name])
+        .args(["test-one", "--cpu", &cpu.to_string(), name])
         .env("TMPDIR", dir.path())
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)

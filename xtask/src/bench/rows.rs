@@ -127,11 +127,11 @@ fn tidy(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.4}") }
 }
 
-/// The emulator and its version, as in `QEMU 7.2`.
+/// QEMU's name and version, as in `QEMU 7.2`.
 ///
 /// # Errors
 /// When it cannot be asked.
-pub(super) fn emulator() -> Result<String> {
+pub(crate) fn qemu_version() -> Result<String> {
     let text = sh::output(Command::new("qemu-system-x86_64").arg("--version"))?;
     let mut words = text.split_whitespace().skip_while(|word| *word != "version");
     let version = words.nth(1).with_context(|| format!("no version in: {text}"))?;

@@ -2,7 +2,7 @@
 
 use guests::cpu::{self, Racy};
 use guests::exception::{self, Frame, NMI};
-use guests::report::{fact, holds};
+use guests::report::{fact, holds, info};
 use guests::{cpu_asm, pic};
 
 const IRQ0: u64 = 0x20;
@@ -119,7 +119,14 @@ fn eighteen(_: &mut Frame) {
 /// An interrupt with #MC's vector, while MCG_STATUS says that a machine check is in progress: the guest said so itself.
 pub(crate) fn machine_check_vector() {
     const MCG_STATUS: u32 = 0x17a;
+    const RIPV: u64 = 1;
     const MCIP: u64 = 4;
+    cpu::wrmsr(MCG_STATUS, RIPV);
+    // Bochs ignores what is written to MSRs it does not have, this one too.
+    if cpu::rdmsr(MCG_STATUS) != RIPV {
+        info(format_args!("no MCG_STATUS that keeps what is written"));
+        return;
+    }
     const FIXED_TO_SELF: u32 = 0x4_4000;
     let spurious = cpu::read32(APIC + 0xf0);
     cpu::write32(APIC + 0xf0, spurious | 1 << 8);

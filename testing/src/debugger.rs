@@ -1,0 +1,140 @@
+//! Bochs's own debugger, on its standard input: stops the machine and looks at it from outside.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, ChildStdin, Command},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A session with the debugger of a running Bochs.
+#[derive(Debug)]
+pub struct Debugger {
+    input: ChildStdin,
+    output: Receiver<Vec<u8>>,
+    pid: u32,
+    serial: u32,
+    running: bool,
+}
+
+impl Debugger {
+    /// Takes over the streams of `child`, and lets the machine run if `go`.
+    pub(crate) fn new(child: &mut Child, go: bool) -> Result<Self> {
+        let input = child.stdin.take().context("Bochs has no input")?;
+        let mut out = child.stdout.take().context("Bochs has no output")?;
+        let (to, output) = mpsc::channel();
+        // It ends when Bochs does.
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut bytes) {
+                if to.send(bytes.get(..count).unwrap_or_default().to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut this = Self { input, output, pid: child.id(), serial: 0, running: false };
+        if go {
+            this.go()?;
+        }
+        Ok(this)
+    }
+
+    /// Lets the machine run.
+    ///
+    /// # Errors
+    /// When Bochs has ended.
+    pub fn go(&mut self) -> Result<()> {
+        self.running = true;
+        writeln!(self.input, "c").context("Bochs has ended")
+    }
+
+    /// Stops the machine, unless it stands still: whether it ran.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(&mut self) -> Result<bool> {
+        if !self.running {
+            return Ok(false);
+        }
+        let status = Command::new("kill").args(["-INT", &self.pid.to_string()]).status()?;
+        if !status.success() {
+            bail!("Bochs has ended");
+        }
+        self.running = false;
+        self.sync("stop", String::new())?;
+        Ok(true)
+    }
+
+    /// Runs a command while the machine stands still, and gives what it printed.
+    ///
+    /// # Errors
+    /// When Bochs is silent, or has ended.
+    pub fn command(&mut self, line: &str) -> Result<String> {
+        self.sync(line, format!("{line}\n"))
+    }
+
+    /// Sends `lines`, and gives what was printed until they were done. An empty line would be the last
+    /// command again.
+    fn sync(&mut self, line: &str, lines: String) -> Result<String> {
+        self.serial += 1;
+        // `?` prints a number, in hexadecimal first; this one is in no other output.
+        let mark = 0x5eed_0000 + u64::from(self.serial);
+        writeln!(self.input, "{lines}? {mark}").context("Bochs has ended")?;
+        let (mut said, end) = (String::new(), format!("{mark:#x} "));
+        let deadline = Instant::now() + PATIENCE;
+        while !said.contains(&end) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => said += &String::from_utf8_lossy(&bytes),
+                Err(error) => bail!("Bochs: {line:?} gave ({error}): {said}"),
+            }
+        }
+        Ok(said)
+    }
+
+    /// `length` bytes of physical memory at `address`. The machine stands still meanwhile.
+    ///
+    /// # Errors
+    /// As [`Debugger::command`].
+    pub fn memory(&mut self, address: u64, length: usize) -> Result<Vec<u8>> {
+        let ran = self.stop()?;
+        let said = self.command(&format!("xp /{length}bx {address:#x}"));
+        if ran {
+            self.go()?;
+        }
+        let said = said?;
+        // `[bochs]:` and then lines of an address, a name of it, and bytes: `0x000b8000 <bogus+0>: 0x20 0x07`.
+        let bytes =
+            said.lines().filter_map(|line| line.rsplit_once(">:")).flat_map(|(_, bytes)| {
+                bytes.split_whitespace().filter_map(|byte| byte.strip_prefix("0x"))
+            });
+        let bytes: Vec<u8> = bytes.filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+        if bytes.len() != length {
+            bail!("Bochs gave {} bytes of {length}: {said}", bytes.len());
+        }
+        Ok(bytes)
+    }
+
+    /// Instructions executed since power-on. The machine stands still meanwhile.
+    ///
+    /// # Errors
+    /// As [`Debugger::command`].
+    pub fn ticks(&mut self) -> Result<u64> {
+        let ran = self.stop()?;
+        let said = self.command("ptime");
+        if ran {
+            self.go()?;
+        }
+        let said = said?;
+        let number = said.split("ptime:").nth(1).and_then(|rest| rest.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("Bochs gave no time: {said}"))
+    }
+}

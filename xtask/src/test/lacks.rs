@@ -1,0 +1,42 @@
+//! The tests that cannot run on a CPU, and what its emulator lacks for them. One list for all CPUs: a test
+//! that is not named here runs on each.
+
+use super::means;
+use crate::machine_args::Cpu;
+
+/// What Bochs lacks, by test or group.
+const BOCHS: &[(&str, &str)] = &[
+    ("host", "it has nothing to do with the CPU"),
+    ("image", "it has nothing to do with the CPU"),
+    ("bench.image", "it has nothing to do with the CPU"),
+    ("bench.idle", "Bochs tells no counters from outside while the guest sleeps"),
+    ("bench.load", "Bochs tells no counters from outside while the guest runs"),
+    ("bench.stop", "Bochs has no QMP to pause at an instruction"),
+    ("bench.memory", "Bochs has no gdb stub to compare with"),
+    ("bench.instructions", "Bochs has no QMP to count from a point on"),
+    ("bench.ram", "Bochs keeps what is above 2 GiB in a file"),
+    ("refusal", "these are CPUs of QEMU's, and keys by QMP"),
+    ("broken", "Bochs's BIOS has no table to be added"),
+    ("guest.smp.two", "Debian's Bochs has one processor"),
+    ("guest.parity.phenom", "it is a CPU of QEMU's"),
+    ("guest.modes.phenom", "it is a CPU of QEMU's"),
+    ("guest.hole.phenom", "it is a CPU of QEMU's"),
+    ("debian.phenom", "it is a CPU of QEMU's"),
+    ("debian.cpus", "Debian's Bochs has one processor"),
+    ("debian.spcr", "Bochs has no table to be added"),
+    ("stick", "Bochs's BIOS boots from no USB device"),
+    ("network", "Bochs's network cards have no boot ROM"),
+    ("grub", "the CPU without the extension is QEMU's"),
+    ("reset.stick", "Bochs's BIOS boots from no USB device"),
+    ("deaf", "Bochs has no QMP to inject an NMI"),
+    ("vmm", "Bochs has no QMP to send the VMM astray"),
+    ("system", "the table's screens and keys are QEMU's"),
+    ("torture", "Bochs has no QMP to look at a machine that is silent"),
+    ("time", "the machine's time does not go by the host's clock"),
+];
+
+/// What keeps the test `name` from running on `cpu`.
+pub(super) fn what(cpu: Cpu, name: &str) -> Option<&'static str> {
+    let found = BOCHS.iter().find(|(group, _)| cpu.is_bochs() && means(group, name));
+    found.map(|(_, what)| *what)
+}
