@@ -1,7 +1,7 @@
 //! A client that waited so long for its first answer that it asked again.
 
 use crate::fake::framed;
-use crate::transcripts::{self, SUPPORTED, Talk, reply};
+use crate::talk::{self, SUPPORTED, Talk, reply};
 use stub::{Action, Reason};
 
 const HELLO: &str = "qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386";
@@ -27,7 +27,7 @@ fn goes_on(talk: &mut Talk) {
     assert_eq!(talk.packet("vMustReplyEmpty"), Action::None);
     assert_eq!(talk.sent(), reply(""));
     assert_eq!(talk.raw(b"+"), Action::None);
-    assert_eq!(talk.ask("?"), transcripts::stop("T05thread:1;"));
+    assert_eq!(talk.ask("?"), talk::stop("T05thread:1;"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! answers is done here as there.
 
 use crate::fake::framed;
-use crate::transcripts::{Talk, stop};
+use crate::talk::{Talk, stop};
 use stub::{Action, Breakpoint, Reason, Register};
 
 /// `MaximumGdbServerPacketLength`.

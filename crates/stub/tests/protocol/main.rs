@@ -1,5 +1,6 @@
 //! The stub from outside: transcripts in bytes, garbage, and the real gdb.
 
+mod clients;
 mod copies;
 mod exdi;
 mod fake;
@@ -8,4 +9,6 @@ mod gdb;
 mod memory;
 mod range;
 mod resend;
+mod running;
+mod talk;
 mod transcripts;

@@ -1,7 +1,7 @@
 //! Memory by every packet, linear and physical.
 
 use crate::fake::framed;
-use crate::transcripts::{SUPPORTED, Talk, reply, stop};
+use crate::talk::{SUPPORTED, Talk, reply, stop};
 use stub::Action;
 
 /// The reply to `x`, its escapes undone.

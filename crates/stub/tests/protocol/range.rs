@@ -1,6 +1,6 @@
 //! `vCont;r`: gdb's `next` in one round trip.
 
-use crate::transcripts::{Talk, reply, stop};
+use crate::talk::{Talk, reply, stop};
 use stub::{Action, Reason};
 
 const ON: Action = Action::Resume { step: Some(0) };

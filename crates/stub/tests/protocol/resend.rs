@@ -1,7 +1,7 @@
 //! A line that damages what the stub says: the client asks for it again.
 
 use crate::fake::framed;
-use crate::transcripts::{SUPPORTED, Talk, reply, unframed, unrolled};
+use crate::talk::{SUPPORTED, Talk, reply, unframed, unrolled};
 use stub::{Action, Reason};
 
 /// Sends `-`; what comes then.
