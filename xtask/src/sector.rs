@@ -1,4 +1,4 @@
-//! The disk that boots by itself: `guests/sector`, assembled.
+//! The programs of `guests/sector`, assembled, and the disk that boots by itself.
 
 use std::{
     fs,
@@ -36,17 +36,29 @@ const LEN: usize = 1 << 20;
 const MODE: usize = 0x1a0;
 const TARGET: usize = 0x1a4;
 
+/// Assembles a program of `guests/sector` in `dir`, linked as `ld` is told. Its file, and what is in it.
+///
+/// # Errors
+/// When it does not assemble.
+pub(crate) fn assemble(dir: &Path, name: &str, link: &[&str]) -> Result<(PathBuf, Vec<u8>)> {
+    let (object, program) = (dir.join(format!("{name}.o")), dir.join(name));
+    let folder = paths::root().join("guests/sector");
+    let source = folder.join(format!("{name}.S"));
+    sh::output(
+        Command::new("as").args(["--32", "-I"]).args([&folder, &source]).arg("-o").arg(&object),
+    )?;
+    let ld = ["-m", "elf_i386"];
+    sh::output(Command::new("ld").args(ld).args(link).arg("-o").args([&program, &object]))?;
+    let bytes = fs::read(&program).with_context(|| format!("{}", program.display()))?;
+    Ok((program, bytes))
+}
+
 /// Makes the disk in `dir`.
 ///
 /// # Errors
 /// When it does not assemble.
 pub(crate) fn disk(dir: &Path, end: End) -> Result<PathBuf> {
-    let (object, image) = (dir.join("sector.o"), dir.join("sector.img"));
-    let source = paths::root().join("guests/sector/sector.S");
-    sh::output(Command::new("as").args(["--32", "-o"]).arg(&object).arg(source))?;
-    let ld = ["-m", "elf_i386", "-Ttext=0x7c00", "--oformat=binary", "-o"];
-    sh::output(Command::new("ld").args(ld).arg(&image).arg(&object))?;
-    let mut bytes = fs::read(&image).with_context(|| format!("{}", image.display()))?;
+    let (image, mut bytes) = assemble(dir, "sector", &["-Ttext=0x7c00", "--oformat=binary"])?;
     bytes.resize(LEN, 0);
     let (mode, target) = match end {
         End::Halt => (0, 0),

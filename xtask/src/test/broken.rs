@@ -2,7 +2,7 @@
 //! starts if they can be understood all the same, else one clear line, and the machine boots without it. Or that is
 //! no multiboot loader.
 
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,7 +11,7 @@ use super::{
     refusal::{prepare, press, said},
     stick,
 };
-use crate::{paths, scene::Prepared, sh};
+use crate::{scene::Prepared, sector};
 
 const OPTIONS: &str = "log=uart:0x3e8 boot=next";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,12 +89,7 @@ fn long() -> Vec<u8> {
 
 /// The boot loader that lies, made for one lie.
 fn shim(dir: &Path, damage: u32, map: &[u8]) -> Result<()> {
-    let (object, program) = (dir.join("shim.o"), dir.join("shim"));
-    let source = paths::root().join("guests/sector/shim.S");
-    sh::output(Command::new("as").args(["--32", "-o"]).arg(&object).arg(source))?;
-    let ld = ["-m", "elf_i386", "-Ttext=0x1000000", "-o"];
-    sh::output(Command::new("ld").args(ld).arg(&program).arg(&object))?;
-    let mut bytes = fs::read(&program)?;
+    let (program, mut bytes) = sector::assemble(dir, "shim", &["-Ttext=0x1000000"])?;
     let mark = bytes.windows(4).position(|part| part == b"SHIM").context("no mark")? + 4;
     let mut data = [damage.to_le_bytes(), u32::try_from(map.len())?.to_le_bytes()].concat();
     data.extend(map);
