@@ -4,6 +4,42 @@
 
 .set TICKS, 4                   # this many NMIs are too many for one case
 
+# A stub for each vector.
+.macro stubs push, common
+.set vector, 0
+.rept 33
+    .balign 16
+    \push $vector
+    jmp \common
+    .set vector, vector + 1
+.endr
+.endm
+
+# Falls through after an NMI, unless it is one too many, and after a trap within the budget; else to END.
+.macro unless_over compare, vector, dr6, end
+    \compare $2, \vector
+    je 1f
+    \compare $1, \vector
+    jne \end
+    mov %dr6, \dr6
+    testl $0x4000, %eax
+    jz \end
+    decl in_budget
+    jz \end
+    movl $0xffff0ff0, %eax
+    mov \dr6, %dr6
+    jmp 2f
+1:  movb $0x0c, %al             # OCW3, poll: acknowledges
+    outb %al, $0x20
+    inb $0x20, %al
+    movb $0x20, %al
+    outb %al, $0x20
+    incl out_ticks
+    cmpl $TICKS, out_ticks
+    jae \end
+2:
+.endm
+
 .section .low, "awx", @progbits
 .balign 4096                    # no code in a page that is written all the time
 .globl torture_in, torture_out, torture_fpu, torture_home
@@ -81,50 +117,19 @@ torture_long:
     movq in_regs + 40, %rbp
     movq in_regs + 48, %rsi
     movq in_regs + 56, %rdi
-    movq in_regs + 64, %r8
-    movq in_regs + 72, %r9
-    movq in_regs + 80, %r10
-    movq in_regs + 88, %r11
-    movq in_regs + 96, %r12
-    movq in_regs + 104, %r13
-    movq in_regs + 112, %r14
-    movq in_regs + 120, %r15
+.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+    movq in_regs + 8 * \n, %r\n
+.endr
     iretq
 
 .balign 16
 .globl torture_stubs64
 torture_stubs64:
-.set vector, 0
-.rept 33
-    .balign 16
-    pushq $vector
-    jmp common64
-    .set vector, vector + 1
-.endr
+    stubs pushq, common64
 common64:
     pushq %rax
-    cmpq $2, 8(%rsp)
-    je nmi64
-    cmpq $1, 8(%rsp)
-    jne end64
-    movq %dr6, %rax
-    testl $0x4000, %eax
-    jz end64
-    decl in_budget
-    jz end64
-    movl $0xffff0ff0, %eax
-    movq %rax, %dr6
-    jmp 1f
-nmi64:
-    movb $0x0c, %al             # OCW3, poll: acknowledges
-    outb %al, $0x20
-    inb $0x20, %al
-    movb $0x20, %al
-    outb %al, $0x20
-    incl out_ticks
-    cmpl $TICKS, out_ticks
-    jae end64
-1:  popq %rax
+    unless_over cmpq, 8(%rsp), %rax, end64
+    popq %rax
     addq $8, %rsp
     iretq
 
@@ -137,27 +142,14 @@ end64:
     movq %rbp, out_regs + 40
     movq %rsi, out_regs + 48
     movq %rdi, out_regs + 56
-    movq %r8, out_regs + 64
-    movq %r9, out_regs + 72
-    movq %r10, out_regs + 80
-    movq %r11, out_regs + 88
-    movq %r12, out_regs + 96
-    movq %r13, out_regs + 104
-    movq %r14, out_regs + 112
-    movq %r15, out_regs + 120
+.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+    movq %r\n, out_regs + 8 * \n
+.endr
     cld
-    movq (%rsp), %rax
-    movq %rax, out_frame
-    movq 8(%rsp), %rax
-    movq %rax, out_frame + 8
-    movq 16(%rsp), %rax
-    movq %rax, out_frame + 16
-    movq 24(%rsp), %rax
-    movq %rax, out_frame + 24
-    movq 32(%rsp), %rax
-    movq %rax, out_frame + 32
-    movq 40(%rsp), %rax
-    movq %rax, out_frame + 40
+.irp n, 0, 1, 2, 3, 4, 5
+    movq 8 * \n(%rsp), %rax
+    movq %rax, out_frame + 8 * \n
+.endr
     movq %cr2, %rax
     movq %rax, out_cr2
     movq %dr6, %rax
@@ -251,40 +243,14 @@ torture_protected:
 .balign 16
 .globl torture_stubs32, torture_double_fault
 torture_stubs32:
-.set vector, 0
-.rept 33
-    .balign 16
-    pushl $vector
-    jmp common32
-    .set vector, vector + 1
-.endr
+    stubs pushl, common32
 common32:
     pushl %eax
     pushl %ds
     pushl $0x10
     popl %ds
-    cmpl $2, 8(%esp)
-    je nmi32
-    cmpl $1, 8(%esp)
-    jne end32
-    movl %dr6, %eax
-    testl $0x4000, %eax
-    jz end32
-    decl in_budget
-    jz end32
-    movl $0xffff0ff0, %eax
-    movl %eax, %dr6
-    jmp 1f
-nmi32:
-    movb $0x0c, %al
-    outb %al, $0x20
-    inb $0x20, %al
-    movb $0x20, %al
-    outb %al, $0x20
-    incl out_ticks
-    cmpl $TICKS, out_ticks
-    jae end32
-1:  popl %ds
+    unless_over cmpl, 8(%esp), %eax, end32
+    popl %ds
     popl %eax
     addl $4, %esp
     iretl
@@ -300,14 +266,10 @@ end32:
     movl %ebp, out_regs + 40
     movl %esi, out_regs + 48
     movl %edi, out_regs + 56
-    movl 12(%esp), %eax
-    movl %eax, out_frame
-    movl 16(%esp), %eax
-    movl %eax, out_frame + 8
-    movl 20(%esp), %eax
-    movl %eax, out_frame + 16
-    movl 24(%esp), %eax
-    movl %eax, out_frame + 24
+.irp n, 0, 1, 2, 3
+    movl 12 + 4 * \n(%esp), %eax
+    movl %eax, out_frame + 8 * \n
+.endr
 leave32:
     cld
     movl %cr2, %eax
@@ -359,13 +321,7 @@ torture_real:
 .balign 16
 .globl torture_stubs16
 torture_stubs16:
-.set vector, 0
-.rept 33
-    .balign 16
-    pushw $vector
-    jmp common16
-    .set vector, vector + 1
-.endr
+    stubs pushw, common16
 common16:
     pushl %eax
     pushw %ds
@@ -373,28 +329,8 @@ common16:
     movw %ax, %ds
     movl %ebp, out_regs + 40
     movw %sp, %bp
-    cmpw $2, 6(%bp)
-    je nmi16
-    cmpw $1, 6(%bp)
-    jne end16
-    movl %dr6, %eax
-    testl $0x4000, %eax
-    jz end16
-    decl in_budget
-    jz end16
-    movl $0xffff0ff0, %eax
-    movl %eax, %dr6
-    jmp 1f
-nmi16:
-    movb $0x0c, %al
-    outb %al, $0x20
-    inb $0x20, %al
-    movb $0x20, %al
-    outb %al, $0x20
-    incl out_ticks
-    cmpl $TICKS, out_ticks
-    jae end16
-1:  movl out_regs + 40, %ebp
+    unless_over cmpw, 6(%bp), %eax, end16
+    movl out_regs + 40, %ebp
     popw %ds
     popl %eax
     addw $2, %sp
@@ -410,12 +346,10 @@ end16:
     movl %ebx, out_regs + 24
     movl %esi, out_regs + 48
     movl %edi, out_regs + 56
-    movzwl 8(%bp), %eax
-    movl %eax, out_frame
-    movzwl 10(%bp), %eax
-    movl %eax, out_frame + 8
-    movzwl 12(%bp), %eax
-    movl %eax, out_frame + 16
+.irp n, 0, 1, 2
+    movzwl 8 + 2 * \n(%bp), %eax
+    movl %eax, out_frame + 8 * \n
+.endr
     cld
     movl %dr6, %eax
     movl %eax, out_dr6
