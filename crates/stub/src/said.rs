@@ -1,41 +1,47 @@
-//! Text for the client's console while it waits for a stop: `O` packets.
+//! Text for the client's console, in packets of many characters.
 
-use crate::{Output, reply};
 use core::fmt;
 
-/// The text that was not sent yet.
-pub(crate) struct Said<'a> {
-    pub(crate) out: &'a mut dyn Output,
-    pub(crate) part: [u8; 256],
-    pub(crate) len: usize,
+/// Gathers `N` bytes of text before they are sent: what is written comes in small pieces.
+pub(crate) struct Said<const N: usize, F: FnMut(&[u8])> {
+    send: F,
+    part: [u8; N],
+    len: usize,
 }
 
-impl Said<'_> {
+impl<const N: usize, F: FnMut(&[u8])> Said<N, F> {
+    /// Sends by `send`, which is never given nothing.
+    pub(crate) fn new(send: F) -> Self {
+        Said { send, part: [0; N], len: 0 }
+    }
+
+    /// Sends what is left.
     pub(crate) fn flush(&mut self) {
-        let part = self.part.get(..self.len).unwrap_or_default();
-        if !part.is_empty() {
-            reply::send(self.out, format_args!("O{}", Hex(part)));
+        match self.part.get(..self.len) {
+            None | Some([]) => {}
+            Some(text) => (self.send)(text),
         }
         self.len = 0;
     }
 }
 
-impl fmt::Write for Said<'_> {
+impl<const N: usize, F: FnMut(&[u8])> fmt::Write for Said<N, F> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
-            if self.len >= self.part.len() {
+            if self.len >= N {
                 self.flush();
             }
             if let Some(place) = self.part.get_mut(self.len) {
                 *place = byte;
-                self.len = self.len.wrapping_add(1);
+                self.len = self.len.saturating_add(1);
             }
         }
         Ok(())
     }
 }
 
-struct Hex<'a>(&'a [u8]);
+/// Bytes as the protocol writes them in text.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

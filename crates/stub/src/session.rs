@@ -6,7 +6,7 @@ mod packets;
 use crate::copies::Copies;
 use crate::frame::{CTRL_C, Event, Frame};
 use crate::range::{After, Range};
-use crate::said::Said;
+use crate::said::{Hex, Said};
 use crate::sent::{Again, Sent};
 use crate::stop::cpu_of;
 use crate::{Action, Output, Reason, Target};
@@ -81,7 +81,9 @@ impl<O: Output> Stub<O> {
 
     /// Shows text on the console of a client that waits for the guest to stop.
     pub fn say(&mut self, text: core::fmt::Arguments<'_>) {
-        let mut said = Said { out: &mut self.out, part: [0; 256], len: 0 };
+        let mut said = Said::<256, _>::new(|text| {
+            crate::reply::send(&mut self.out, format_args!("O{}", Hex(text)));
+        });
         // It never fails, and a Display that does loses the rest of its own text only.
         let _ = core::fmt::write(&mut said, text);
         said.flush();
