@@ -1,5 +1,5 @@
-//! The target description, served in pieces. On one line: WinDbg's client does not take a line's end in it
-//! (Microsoft's openvmm says so where it serves the same client), and every byte crosses the line.
+//! The target description, served in pieces. On one line: white space between its tags means nothing (XML 1.0, 2.10),
+//! and every byte crosses the line.
 
 use crate::memory::parse;
 
