@@ -24,8 +24,9 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Unfit::NoSvm => {
-                "this CPU has no SVM. Expected: an AMD CPU with SVM and nested paging. \
-                 Use such a machine; under an emulator, choose such a CPU model."
+                "this CPU has no SVM, or Ramooflax runs already and conceals it. Expected: an AMD \
+                 CPU with SVM and nested paging. Use such a machine or, under an emulator, such a \
+                 CPU model; if Ramooflax runs, add boot=next to its options."
             }
             Unfit::SvmDisabled => {
                 "SVM is switched off by the firmware (VM_CR.SVMDIS = 1). Expected: SVM available. \

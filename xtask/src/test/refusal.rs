@@ -43,7 +43,7 @@ pub(super) fn tests() -> Vec<Test> {
         })
     };
     vec![
-        cpu("no-svm", "EPYC,-svm", "this CPU has no SVM"),
+        cpu("no-svm", "EPYC,-svm", "this CPU has no SVM, or Ramooflax runs already"),
         cpu("no-npt", "EPYC,+svm,-npt", "SVM but no nested paging"),
         cpu("no-nx", "EPYC,+svm,+npt,-nx", "this CPU offers no no-execute pages"),
         Test::new("refusal.locked", 120, locked),
