@@ -12,6 +12,8 @@
     .set PNP, 0x506E5024            /* $PnP */
     .set MARK, 0x3178466D           /* any number */
     .set MARK_AT, 0x4F0             /* 40:F0, 16 bytes for programs that start each other */
+    .set MARKED, 0x4F4              /* the ticks then */
+    .set SOON, 18 * 60 * 10         /* ticks, ten minutes: longer than a boot takes */
     .set BASE_MEMORY, 0x413
     .set TICKS, 0x46C
     .set VECTOR_13, 4 * 0x13
@@ -65,12 +67,19 @@ next_begin:
     movw %cs:{ASKED}, %dx
     testb %dl, %dl
     jnz .Ldisk
+/* A firmware may keep that memory over a reset: a mark of long ago is none. */
     movl $MARK, %eax
+    movl TICKS, %ebx
+    movl %ebx, %ecx
+    subl MARKED, %ecx
+    cmpl $SOON, %ecx
+    jae 1f
     cmpl %eax, MARK_AT
-    je 1f
-    movl %eax, MARK_AT
+    je 2f
+1:  movl %eax, MARK_AT
+    movl %ebx, MARKED
     int $0x19
-1:  movl $0, MARK_AT
+2:  movl $0, MARK_AT
     movb %dh, %dl
     movb %dl, %cs:{ASKED}
 

@@ -51,6 +51,7 @@ pub(super) fn tests() -> Vec<Test> {
         options("option", "nonsense boot=next", "option `nonsense`: unknown", 1),
         // Nothing sensible is said of what to boot: what the firmware boots is the loader once more.
         options("boot-option", "boot=second", "option `boot=second`: expected boot=int19", 2),
+        Test::new("refusal.old-mark", 120, old_mark),
         Test::new("refusal.memory", 120, || {
             refuses(OPTIONS, "no room for the VMM", 1, |_| Ok(()), |config| config.memory = 4)
         }),
@@ -209,6 +210,25 @@ fn no_long_mode() -> Result<()> {
         stick::screen(&machine, EXPECTED)?;
         press(&machine)?;
     }
+    native(&mut machine)
+}
+
+/// A mark that a firmware has kept over a reset is none: the loader is started twice, as without it.
+fn old_mark() -> Result<()> {
+    let mut prepared = prepare("boot=second", |_| Ok(()))?;
+    prepared.config.qemu_gdb = true;
+    let mut machine = prepared.start()?;
+    said(&machine, GOES_ON, 1)?;
+    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    // crates/setup: next.S; 40:6C counts the ticks, 18.2 a second.
+    gdb.command("set var {unsigned} 0x4f0 = 0x3178466d")?;
+    gdb.command("set var {unsigned} 0x4f4 = {unsigned} 0x46c - 20000")?;
+    ensure!(gdb.value("{unsigned} 0x4f0")? == 0x3178_466d, "no mark was left");
+    gdb.command("detach")?;
+    drop(gdb);
+    press(&machine)?;
+    said(&machine, GOES_ON, 2)?;
+    press(&machine)?;
     native(&mut machine)
 }
 
