@@ -50,6 +50,11 @@ pub const PROBE: u32 = 0x8f52_6d66;
 /// hypervisor changes three registers so.
 pub const ANSWER: u32 = 0x9d4f_6c78;
 
+/// EAX of the VMMCALL by which the code that starts a disk tells the VMM that it could not, for the
+/// log; BL is the disk, BH 0 if it cannot be read and 1 if it has no boot sector. Answered as long
+/// as [`PROBE`] is; no register is changed.
+pub const NO_DISK: u32 = 0xb1c7_6478;
+
 /// A range of host-physical memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

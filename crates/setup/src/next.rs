@@ -6,6 +6,7 @@ use core::ptr;
 use core::slice;
 
 use firmware::options::{BootFrom, next_disk};
+use handover::NO_DISK;
 
 /// Offset of the entry in real mode: see the source.
 pub const ENTRY: u16 = 0;
@@ -24,6 +25,7 @@ global_asm!(
     ASKED = const DATA + 6,
     UART = const DATA + 8,
     VECTORS = const DATA + 10,
+    NO_DISK = const NO_DISK,
     options(att_syntax)
 );
 

@@ -80,6 +80,7 @@ pub(super) fn tests() -> Vec<Test> {
             Ok(())
         }),
         Test::new("refusal.no-disk", 120, no_disk),
+        Test::new("refusal.unheard", 120, unheard),
         Test::new("refusal.pause", 120, pause),
     ]
 }
@@ -242,6 +243,29 @@ fn no_disk() -> Result<()> {
     press(&machine)?;
     let said = said(&machine, "The firmware goes on.", 1)?;
     ensure!(said.contains("Ramooflax: disk 81 cannot be read."), "but: {said}");
+    stick::screen(&machine, "disk 81 cannot be read.")?;
+    press(&machine)?;
+    stick::screen(&machine, "No bootable device")
+}
+
+/// What starts a disk tells a VMM why it cannot, and goes on where none listens any more. Here there never was one: a
+/// debugger takes away the serial port, which is how it knows.
+fn unheard() -> Result<()> {
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.disks.truncate(1);
+    prepared.config.cpu = "EPYC,-svm".into();
+    prepared.config.qemu_gdb = true;
+    let machine = prepared.start()?;
+    said(&machine, GOES_ON, 1)?;
+    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    // crates/setup: next.rs, UART; it lies below the end of conventional memory.
+    let uart = ((gdb.value("{unsigned short} 0x413")? - 1) << 10) + 16;
+    let port = gdb.value(&format!("{{unsigned short}} {uart:#x}"))?;
+    ensure!(port == 0x3e8, "not the log's port: {port:#x}");
+    gdb.command(&format!("set var {{unsigned short}} {uart:#x} = 0"))?;
+    gdb.command("detach")?;
+    drop(gdb);
+    press(&machine)?;
     stick::screen(&machine, "disk 81 cannot be read.")?;
     press(&machine)?;
     stick::screen(&machine, "No bootable device")

@@ -33,9 +33,9 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("stick.unhooked", 120, unhooked),
         Test::new("stick.third-disk", 120, third_disk),
         Test::new("stick.second-choice", 120, second_choice),
-        Test::new("stick.alone", 120, || stuck(None, "Ramooflax: disk 81 cannot be read.")),
+        Test::new("stick.alone", 120, || stuck(None, "disk 81 cannot be read")),
         Test::new("stick.no-loader", 120, || {
-            stuck(Some(&[0; 512 * 64]), "Ramooflax: disk 81 has no boot sector.")
+            stuck(Some(&[0; 512 * 64]), "disk 81 has no boot sector")
         }),
         Test::new("stick.files-missing", 120, files_missing).long(),
     ]
@@ -127,15 +127,17 @@ fn second_choice() -> Result<()> {
     Ok(())
 }
 
-/// Where there is no next disk it is said on the screen, and the firmware goes on.
+/// Where there is no next disk it is said on the screen and in the log, and the firmware goes on.
 fn stuck(second: Option<&[u8]>, expected: &str) -> Result<()> {
     let mut prepared = sector(End::Halt)?;
     let second = second.map(|bytes| prepared.file("blank.img", bytes)).transpose()?;
     prepared.config.disks = second.into_iter().map(|file| (file, true)).collect();
     prepared.insert_stick(Usb::Xhci, "")?;
     let machine = prepared.start()?;
-    screen(&machine, expected)?;
-    ensure!(machine.log().contains(NOTICED), "not under the VMM:\n{}", machine.log());
+    screen(&machine, &format!("Ramooflax: {expected}. Expected: "))?;
+    let log = machine.log();
+    ensure!(log.contains(NOTICED), "not under the VMM:\n{log}");
+    ensure!(log.contains(&format!("{expected}, the firmware goes on")), "not in the log:\n{log}");
     screen(&machine, "No bootable device")
 }
 

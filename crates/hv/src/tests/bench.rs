@@ -5,6 +5,7 @@ use crate::{Buffers, Cpu, Host, Log, Machine, Nested, Roots, run};
 use handover::{Options, Span, Uart};
 use paging::table::{NX, PRESENT, PageSize, TableMemory, USER, WRITE, leaf, map};
 use std::boxed::Box;
+use std::string::String;
 use std::vec::Vec;
 use vcpu::{Event, Exit, PortIo, Seg, Segment, System, Vcpu};
 use x86defs::{cr, rflags, segment};
@@ -194,6 +195,13 @@ impl Bench {
     /// Whether an entry shows the hole as it is to be seen.
     pub(super) fn shows_ff(entry: Option<u64>) -> bool {
         entry.is_some_and(|it| it & !NX == FF_PAGE | PRESENT | USER)
+    }
+
+    /// What is in the log.
+    pub(super) fn log(&self) -> String {
+        let mut log = String::new();
+        self.machine.log.lock().dump(&mut log).unwrap();
+        log
     }
 
     pub(super) fn queued(&self) -> Option<Event> {

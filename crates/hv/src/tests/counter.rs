@@ -1,6 +1,5 @@
 //! The performance counter whose NMIs stop a guest with interrupts off.
 use super::bench::{Bench, CODE};
-use super::std;
 use crate::counter;
 use vcpu::{Event, Exit, Gpr, Vcpu};
 use x86defs::msr;
@@ -49,12 +48,6 @@ fn set(bench: &Bench, register: u32, value: u64) {
     bench.machine.host.msrs.borrow_mut().insert(register, value);
 }
 
-fn said(bench: &Bench) -> std::string::String {
-    let mut log = std::string::String::new();
-    bench.machine.log.lock().dump(&mut log).unwrap();
-    log
-}
-
 fn rdmsr(bench: &mut Bench, register: u32) -> u64 {
     bench.vcpu.set_gpr(Gpr::Rcx, register.into());
     bench.exit(Exit::Rdmsr);
@@ -95,7 +88,7 @@ fn a_machine_that_has_none_says_so() {
     for bench in &mut benches {
         counter::start(&bench.machine, &mut bench.cpu, &mut bench.vcpu);
         assert!(bench.cpu.counter.is_none());
-        assert!(said(bench).contains("no performance counter"));
+        assert!(bench.log().contains("no performance counter"));
         assert!(!bench.vcpu.msrs.contains(&CTL5));
     }
     assert_eq!((get(&benches[4], CTL5), get(&benches[4], CTR5)), (0, 0), "as it was");
@@ -104,7 +97,7 @@ fn a_machine_that_has_none_says_so() {
 #[test]
 fn it_counts_and_its_nmi_is_nobody_elses() {
     let mut bench = started(0);
-    assert!(said(&bench).contains("a performance counter stops"));
+    assert!(bench.log().contains("a performance counter stops"));
     assert_eq!(get(&bench, CTL5) & !(1 << 40), 0x76 | 3 << 16 | INTERRUPT | ENABLE);
     assert_eq!(get(&bench, CTR5), 0_u64.wrapping_sub(1 << 28) & MASK);
     assert_eq!(bench.machine.host.apic.borrow()[&LVT], 0x400);

@@ -63,9 +63,7 @@ fn unknown_is_ud_and_logged() {
     bench.exit(svm::decode::decode(0x4ff, 0, 0));
     assert_eq!(bench.queued(), Some(Event::Exception(6, None)));
     assert_eq!(bench.rip(), CODE);
-    let mut log = std::string::String::new();
-    bench.machine.log.lock().dump(&mut log).unwrap();
-    assert!(log.contains("0x4ff"), "{log}");
+    assert!(bench.log().contains("0x4ff"), "{}", bench.log());
 }
 
 #[test]

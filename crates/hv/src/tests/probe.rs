@@ -1,6 +1,6 @@
 //! The probe is answered in real mode and in protected mode without paging, until there was paging.
 use super::bench::{Bench, CODE};
-use handover::{ANSWER, PROBE};
+use handover::{ANSWER, NO_DISK, PROBE};
 use vcpu::{Event, Exit, Gpr, System, Vcpu};
 use x86defs::{cr, rflags};
 
@@ -42,6 +42,27 @@ fn another_hypercall_is_ud() {
         bench.exit_at(&VMMCALL, Exit::Hypercall);
         assert_eq!(bench.queued(), UD);
     }
+}
+
+/// What starts a disk says why it cannot; with paging that is #UD too.
+#[test]
+fn a_disk_that_does_not_start_is_logged() {
+    for (bh, line) in [
+        (0, "disk 81 cannot be read, the firmware goes on\n"),
+        (1, "disk 81 has no boot sector, the firmware goes on\n"),
+    ] {
+        let mut bench = Bench::new();
+        bench.vcpu.set_gpr(Gpr::Rax, NO_DISK.into());
+        bench.vcpu.set_gpr(Gpr::Rbx, 0xffff_0081 | bh << 8);
+        bench.exit_at(&VMMCALL, Exit::Hypercall);
+        assert_eq!((bench.queued(), bench.rip()), (None, CODE + 3));
+        assert_eq!(bench.vcpu.gpr(Gpr::Rax), NO_DISK.into());
+        assert!(bench.log().ends_with(line), "{}", bench.log());
+    }
+    let mut bench = Bench::long();
+    bench.vcpu.set_gpr(Gpr::Rax, NO_DISK.into());
+    bench.exit_at(&VMMCALL, Exit::Hypercall);
+    assert_eq!(bench.queued(), UD);
 }
 
 #[test]
