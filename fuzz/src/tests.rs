@@ -1,25 +1,50 @@
 //! The targets without a fuzzer: seeds, their mutations, and what once broke one.
 
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, path::Path};
 
-use crate::TARGETS;
+use crate::{TARGETS, Target};
 
 /// Inputs that broke a target once, a folder for each.
 const CRASHERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crashers");
 
-#[test]
-fn what_broke_a_target_once_does_not_again() {
-    let mut seen = 0;
-    for folder in fs::read_dir(CRASHERS).into_iter().flatten().map(Result::unwrap) {
-        let name = folder.file_name().into_string().unwrap();
-        let target =
-            crate::target(&name).unwrap_or_else(|| panic!("crashers of no target: {name}"));
-        for file in fs::read_dir(folder.path()).unwrap() {
-            (target.run)(&fs::read(file.unwrap().path()).unwrap());
-            seen += 1;
+/// Gives each input that is kept in `folder` to `run`, with the target it broke. None where there is no such folder.
+fn replay(folder: &Path, mut run: impl FnMut(Target, &[u8])) {
+    if !folder.exists() {
+        return;
+    }
+    for target in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = target.file_name().and_then(OsStr::to_str).unwrap();
+        let known = crate::target(name).unwrap_or_else(|| panic!("crashers of no target: {name}"));
+        for file in fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().path()) {
+            // Shown if it fails.
+            println!("{}", file.display());
+            run(known, &fs::read(&file).unwrap());
         }
     }
-    assert!(seen > 0 || !Path::new(CRASHERS).exists());
+}
+
+#[test]
+fn what_broke_a_target_once_does_not_again() {
+    replay(Path::new(CRASHERS), |target, input| (target.run)(input));
+}
+
+#[test]
+fn every_input_that_is_kept_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut expected = Vec::new();
+    for target in TARGETS {
+        fs::create_dir(folder.path().join(target.name)).unwrap();
+        for input in ["one", "two"] {
+            fs::write(folder.path().join(target.name).join(input), input).unwrap();
+            expected.push((target.name, input.as_bytes().to_vec()));
+        }
+    }
+    let mut given = Vec::new();
+    replay(folder.path(), |target, input| given.push((target.name, input.to_vec())));
+    given.sort();
+    expected.sort();
+    assert_eq!(given, expected);
+    replay(&folder.path().join("absent"), |target, _| panic!("{} has none", target.name));
 }
 
 /// xorshift64*, so that a failure comes again.
