@@ -1,8 +1,9 @@
 //! No byte on the wire may panic or hang the VMM, and whatever came before, the next client is served.
 
 use crate::fake::{Machine, Sent, framed, stub};
+use crate::talk::{SUPPORTED, reply};
 use proptest::prelude::*;
-use stub::{Action, Reason, Stub};
+use stub::{Action, PACKET, Reason, Stub};
 
 /// Sends bytes and does what the stub says.
 fn feed(stub: &mut Stub<Sent>, machine: &mut Machine, bytes: &[u8]) {
@@ -142,5 +143,31 @@ proptest! {
         feed(&mut stub, &mut machine, &framed(b"m1800,2"));
         let answer: &[u8] = if no_ack { b"$9090#d2" } else { b"+$9090#d2" };
         prop_assert_eq!(&stub.output().0, answer);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// The bound that the book gives, after garbage of any kind, whole packets among it: a `+`, then no more bytes than
+    /// a packet has.
+    #[test]
+    fn the_first_answer_comes_within_one_packet(
+        pieces in prop::collection::vec(prop_oneof![piece(), rubbish()], 0..8),
+        len in prop_oneof![24..=PACKET, Just(PACKET)],
+    ) {
+        let mut machine = Machine::new();
+        let mut stub = stub(Sent::default());
+        pieces.iter().for_each(|bytes| feed(&mut stub, &mut machine, bytes));
+        feed(&mut stub, &mut machine, b"+");
+        stub.output().0.clear();
+        let packet = framed(format!("qSupported:swbreak+;{}", "x".repeat(len - 24)).as_bytes());
+        prop_assert_eq!(packet.len(), len);
+        let answer = reply(SUPPORTED).into_bytes();
+        let sent = packet.iter().position(|&byte| {
+            feed(&mut stub, &mut machine, &[byte]);
+            stub.output().0 == answer
+        });
+        prop_assert_eq!(sent, Some(len - 1), "{}", stub.output().0.escape_ascii());
     }
 }
