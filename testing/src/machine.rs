@@ -17,6 +17,9 @@ use crate::{Debugger, Gdb, Qmp, Screen, bochs::Bochs, keys};
 /// How often files and processes are looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How much longer things may take in Bochs.
+const BOCHS_IS_SLOWER: u32 = 4;
+
 /// A running PC; dropping it kills it.
 #[derive(Debug)]
 pub struct Machine {
@@ -155,6 +158,7 @@ impl Machine {
         limit: Duration,
         enough: impl Fn(&Screen) -> bool,
     ) -> Result<Screen> {
+        let limit = self.patience(limit);
         let deadline = Instant::now() + limit;
         loop {
             if self.exited()?.is_some() {
@@ -193,6 +197,7 @@ impl Machine {
         limit: Duration,
         enough: impl Fn(&str) -> bool,
     ) -> Result<String> {
+        let limit = self.patience(limit);
         let deadline = Instant::now() + limit;
         loop {
             let ended = self.exited()?.is_some();
@@ -215,6 +220,7 @@ impl Machine {
     /// # Errors
     /// When the time is over.
     pub fn wait_exit(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let limit = self.patience(limit);
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.exited()? {
@@ -258,6 +264,11 @@ impl Machine {
             self.ended = Some(self.child.wait()?);
         }
         Ok(self.ended)
+    }
+
+    /// What comes of `limit`, which is QEMU's, on this machine.
+    fn patience(&self, limit: Duration) -> Duration {
+        if self.debugger.is_some() { limit * BOCHS_IS_SLOWER } else { limit }
     }
 
     /// What the VMM's loader said when it refused to start the VMM, once it has.

@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// How much slower Bochs is than QEMU, at most.
-const SLOWER: u64 = 3;
+const SLOWER: u64 = 4;
 
 /// Options of `test`.
 #[derive(Args, Debug)]

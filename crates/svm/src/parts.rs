@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use vcpu::{Capabilities, Seg, Segment, System, Vcpu};
 use x86defs::vmcb::{Vmcb, intercept1 as i1, intercept2 as i2, np_enable, tlb};
-use x86defs::{cr, segment, vector};
+use x86defs::{cr, msr, segment, vector};
 
 /// The pages and tables of one virtual CPU. Addresses named `hpa` are physical.
 pub struct Parts {
@@ -82,6 +82,8 @@ impl Svm {
     #[must_use]
     pub unsafe fn new(parts: Parts) -> Self {
         switch::vmsave(parts.host_vmcb_hpa);
+        // The MSRs of system calls as the firmware leaves them; what else it saves `init` replaces.
+        switch::vmsave(parts.vmcb_hpa);
         let (io_map_hpa, msr_map_hpa) = (parts.io_map_hpa, parts.msr_map_hpa);
         let nested_root = parts.nested_root;
         let invlpgb = parts.capabilities.invlpgb;
@@ -109,7 +111,7 @@ impl Svm {
         control.np_enable = np_enable::NP | if invlpgb { np_enable::INVLPGB } else { 0 };
         control.n_cr3 = nested_root;
         save.efer = cr::EFER_SVME;
-        save.g_pat = 0x0007_0406_0007_0406;
+        save.g_pat = switch::rdmsr(msr::PAT);
         this.set_exceptions();
         this.init();
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));

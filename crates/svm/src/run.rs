@@ -115,6 +115,9 @@ impl Vcpu for Svm {
         if register == System::Dr7 {
             switch::arm_dr7_for_tcg(value);
         }
+        if register == System::Cr2 {
+            switch::load_cr2_for_bochs(value);
+        }
         match registers::field(&mut self.vmcb_mut().save, register) {
             Some(field) => *field = value,
             None => switch::write_cr8(value),

@@ -88,6 +88,13 @@ pub(crate) fn arm_dr7_for_tcg(value: u64) {
     unsafe { asm!("mov dr7, {}", in(reg) value & !x86defs::dr::DR7_GD, options(nomem, nostack)) };
 }
 
+/// Bochs (seen on 3.0) saves the guest's CR2 at an exit, and loads none from the VMCB at VMRUN: the guest sees the
+/// VMM's. The VMM itself has no use for the register.
+pub(crate) fn load_cr2_for_bochs(value: u64) {
+    // SAFETY: CR2 means nothing to a CPU, and to the VMM nothing outside of its handler for a fault of its own.
+    unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack)) };
+}
+
 pub(crate) fn read_cr8() -> u64 {
     let value: u64;
     // SAFETY: reads the APIC's task priority.

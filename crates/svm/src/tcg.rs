@@ -8,8 +8,9 @@
 //! SYSENTER in long mode, which #UDs on an AMD CPU (APM 3, SYSENTER), enters there, with a code segment that
 //! is both 64-bit and 32-bit (`helper_sysenter`; seen on 7.2). No CPU has such a one, and VMRUN refuses it.
 //!
-//! What is done for an emulator's sake outside of this module: [`crate::switch::arm_dr7_for_tcg`], and in crate `link`
-//! the trigger level of the UART's FIFO, which costs other UARTs nothing.
+//! What is done for an emulator's sake outside of this module: [`crate::switch::arm_dr7_for_tcg`],
+//! [`crate::switch::load_cr2_for_bochs`], and in crate `link` the trigger level of the UART's FIFO, which costs other
+//! UARTs nothing.
 //!
 //! CMPXCHG8B and CMPXCHG16B compute the flags from the kind of an older operation (their translation does not
 //! update it first; seen on 7.2, not so since 8.0), so that an operand may stand in RFLAGS at the next exit. VMRUN

@@ -4,7 +4,7 @@ use crate::apic::{self, ASSERT, ICR_LOW, INIT, LOGICAL, PAGE, STARTUP, TO_OTHERS
 use crate::{pit, trampoline_end, trampoline_nmi, trampoline_start};
 use guests::exception::{self, Frame};
 use guests::report::{fact, info};
-use guests::{cpu, cpu_asm};
+use guests::{cpu, cpu_asm, start};
 
 /// Where a started CPU begins, and the SIPI's vector that says so. As an interrupt's vector it is a
 /// good one too, so that a command can grow out of a harmless one by OR.
@@ -112,7 +112,9 @@ const STORES: [(&str, bool, Store); 10] = [
 pub(crate) fn all(others: bool) {
     install();
     let icr = PAGE + ICR_LOW;
-    for (name, sure, store) in STORES {
+    // The manuals do not say what a store does that is not at a register's address (SDM 3A, 11.4.1): Bochs ends.
+    let aligned = start::has_word("aligned");
+    for (name, sure, store) in STORES.into_iter().filter(|(_, sure, _)| *sure || !aligned) {
         judge(name, sure, others, attempt(icr, store, 0, TO_OTHERS));
     }
     judge("start.physical", true, others, attempt(icr, mov, 1, 0));
