@@ -61,6 +61,7 @@ pub enum Opcode {
     Monitor,
     Mwait,
     Vmmcall,
+    Xsetbv,
     Syscall,
     Sysret,
     Pushf,
@@ -165,6 +166,7 @@ fn two_bytes(rest: &mut impl Iterator<Item = u8>, rex: u8) -> Option<Opcode> {
         0x01 => match rest.next()? {
             0xc8 => Opcode::Monitor,
             0xc9 => Opcode::Mwait,
+            0xd1 => Opcode::Xsetbv,
             0xd9 => Opcode::Vmmcall,
             _ => Opcode::Other,
         },

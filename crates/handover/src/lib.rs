@@ -23,7 +23,7 @@ pub use note::Note;
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c06;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c07;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every
@@ -162,10 +162,13 @@ pub struct HandOver {
     /// What is left of the hole for the resident: zeroed, page-aligned,
     /// `SHARED_BYTES + cpus * PER_CPU_BYTES` long.
     pub free: Span,
+    /// The CPU's extension is Intel's, and the nested tables have EPT's format; otherwise it is AMD's.
+    pub vmx: bool,
     /// Root of the nested tables (a PML4); all table pages lie in the hole.
     pub npt_root: u64,
-    /// Root of the VMM's own tables: entries 0..256 are those of `npt_root` (the guest's memory,
-    /// at its guest-physical address, as the guest sees it), entry 256 maps the hole.
+    /// Root of the VMM's own tables: entries 0..256 are those of `npt_root` or, where that has a format of its
+    /// own, map the same (the guest's memory, at its guest-physical address, as the guest sees it), entry 256 maps
+    /// the hole.
     pub host_cr3: u64,
     /// The FFh page that the nested tables show, read-only, in place of the hole.
     pub ff_page: u64,

@@ -1,6 +1,6 @@
 //! The CPU policy: what of CPUID the guest sees otherwise than the CPU says it, and why.
 use crate::Host;
-use vcpu::{Gpr, System, Vcpu};
+use vcpu::{Absent, Gpr, System, Vcpu};
 use x86defs::cr;
 
 /// Which of the four registers.
@@ -16,6 +16,8 @@ enum What {
     Pass,
     /// The bit follows the guest's CR4, not the VMM's.
     Follow(u64),
+    /// The bits read as 0 where the CPU cannot give it to a guest.
+    Unless(fn(&Absent) -> bool),
 }
 
 struct Rule {
@@ -35,6 +37,11 @@ const fn pass(subleaf: u32, register: usize, bits: u32, why: &'static str) -> Ru
     Rule { subleaf: Some(subleaf), register, bits, what: What::Pass, why }
 }
 
+const fn unless(subleaf: u32, register: usize, bits: u32, absent: fn(&Absent) -> bool) -> Rule {
+    let why = "VMX: #UD in a guest without its control";
+    Rule { subleaf: Some(subleaf), register, bits, what: What::Unless(absent), why }
+}
+
 /// A whole leaf reads as 0.
 const fn empty(why: &'static str) -> [Rule; 4] {
     [
@@ -46,7 +53,7 @@ const fn empty(why: &'static str) -> [Rule; 4] {
 }
 
 /// One table for both vendors, by leaf. All that is not here passes: the machine is the guest's.
-const POLICY: [(u32, &[Rule]); 5] = [
+const POLICY: [(u32, &[Rule]); 6] = [
     (
         1,
         &[
@@ -78,7 +85,11 @@ const POLICY: [(u32, &[Rule]); 5] = [
                 why: "FRED's MSRs are not in a VMCB without its own extension",
             },
             pass(0, EBX, 1 << 2, "SGX: its memory is set aside by the firmware, outside the hole"),
-            pass(0, EBX, 1 << 25, "PT: writes to guest-physical memory, through the nested tables"),
+            // On AMD there is none; on Intel it writes through the nested tables with a control of its own.
+            unless(0, EBX, 1 << 25, |absent| absent.trace),
+            unless(0, EBX, 1 << 10, |absent| absent.invpcid),
+            unless(0, ECX, 1 << 5, |absent| absent.user_wait),
+            unless(0, EDX, 1 << 18, |absent| absent.pconfig),
             pass(0, ECX, 1 << 16, "LA57: the nested tables need not have five levels too"),
             pass(0, ECX, 1 << 3, "PKU: the VMM's CR4.PKE is 0"),
             pass(0, ECX, 1 << 31, "PKS: as PKU"),
@@ -92,7 +103,20 @@ const POLICY: [(u32, &[Rule]); 5] = [
             pass(0, EDX, 1 << 5, "UINTR: its state is in MSRs the VMM does not touch"),
         ],
     ),
-    (0x8000_0001, &[conceal(ECX, 1 << 2 | 1 << 12, "SVM and SKINIT are ours")]),
+    (0xd, &[unless(1, EAX, 1 << 3, |absent| absent.xsaves)]),
+    (
+        0x8000_0001,
+        &[
+            conceal(ECX, 1 << 2 | 1 << 12, "SVM and SKINIT are ours"),
+            Rule {
+                subleaf: None,
+                register: EDX,
+                bits: 1 << 27,
+                what: What::Unless(|absent| absent.rdtscp),
+                why: "RDTSCP, as above",
+            },
+        ],
+    ),
     (0x8000_000a, &empty("SVM's leaf, empty where there is no SVM")),
     (0x8000_001f, &empty("SME and SEV change what a physical address means")),
 ];
@@ -104,7 +128,7 @@ pub(crate) fn emulate<H: Host, V: Vcpu>(host: &H, vcpu: &mut V) {
     let subleaf = vcpu.gpr(Gpr::Rcx) as u32;
     let mut out = host.cpuid(leaf, subleaf);
     if let Some((_, rules)) = POLICY.iter().find(|(of, _)| *of == leaf) {
-        apply(rules, subleaf, vcpu.system(System::Cr4), &mut out);
+        apply(rules, subleaf, vcpu, &mut out);
     }
     let [eax, ebx, ecx, edx] = out;
     vcpu.set_gpr(Gpr::Rax, u64::from(eax));
@@ -113,12 +137,17 @@ pub(crate) fn emulate<H: Host, V: Vcpu>(host: &H, vcpu: &mut V) {
     vcpu.set_gpr(Gpr::Rdx, u64::from(edx));
 }
 
-fn apply(rules: &[Rule], subleaf: u32, cr4: u64, out: &mut [u32; 4]) {
+#[inline(never)]
+fn apply(rules: &[Rule], subleaf: u32, vcpu: &dyn Vcpu, out: &mut [u32; 4]) {
+    let cr4 = vcpu.system(System::Cr4);
+    let absent = vcpu.capabilities().absent;
     for rule in rules.iter().filter(|rule| rule.subleaf.is_none_or(|only| only == subleaf)) {
         let Some(value) = out.get_mut(rule.register) else { continue };
         let follow = match rule.what {
             What::Pass => continue,
             What::Conceal => false,
+            What::Unless(is_absent) if is_absent(&absent) => false,
+            What::Unless(_) => continue,
             // Where the CPU lacks the feature the guest's CR4 bit cannot be set either.
             What::Follow(bit) => cr4 & bit != 0,
         };

@@ -21,6 +21,8 @@ pub trait Host: PhysRead {
     fn read_msr(&self, msr: u32) -> Option<u64>;
     /// WRMSR; false if the CPU raises #GP.
     fn write_msr(&self, msr: u32, value: u64) -> bool;
+    /// XSETBV; false if the CPU raises #GP.
+    fn write_xcr(&self, register: u32, value: u64) -> bool;
     /// Give the CPU a microcode patch; false if it raises #GP.
     fn load_microcode(&self, patch: &[u8; MICROCODE]) -> bool;
     /// IN AL, port.

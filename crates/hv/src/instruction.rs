@@ -143,6 +143,27 @@ pub(crate) fn inject_ud(vcpu: &mut dyn Vcpu) {
     fault(vcpu, vector::UD, 0);
 }
 
+/// Set CR3 and what the CPU would take from memory with it: in PAE paging the four pointers, which some CPUs keep beside
+/// (SDM 3A, 4.4.1). Also after a change of CR0, CR4 or EFER.
+pub(crate) fn load_cr3<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, value: u64) {
+    vcpu.set_system(System::Cr3, value);
+    load_pae_pointers(&machine.host, vcpu);
+    vcpu.flush();
+}
+
+/// See [`load_cr3`].
+pub(crate) fn load_pae_pointers<H: Host>(host: &H, vcpu: &mut dyn Vcpu) {
+    let paging = vcpu.paging();
+    let pae = paging.cr0 & cr::CR0_PG != 0
+        && paging.cr4 & cr::CR4_PAE != 0
+        && paging.efer & cr::EFER_LMA == 0;
+    if pae {
+        let at = |n: u64| (paging.cr3 & 0xffff_ffe0).wrapping_add(n.wrapping_mul(8));
+        let pointer = |n| host.read_u64(at(n)).filter(|entry| entry & 1 != 0).unwrap_or(0);
+        vcpu.set_pae_pointers([pointer(0), pointer(1), pointer(2), pointer(3)]);
+    }
+}
+
 /// RDX:RAX as RDMSR and WRMSR use them.
 pub(crate) fn edx_eax(vcpu: &dyn Vcpu) -> u64 {
     vcpu.gpr(Gpr::Rdx) << 32 | vcpu.gpr(Gpr::Rax) & 0xffff_ffff

@@ -39,7 +39,9 @@ mod report;
 mod run;
 mod step;
 mod string_io;
+mod task;
 mod tsc;
+mod xcr;
 
 pub use cpu::Cpu;
 pub use frozen::{Room, frozen};

@@ -2,6 +2,7 @@
 //! sees the old revision), so the VMM makes it for the guest.
 use crate::{Host, Machine};
 use vcpu::Vcpu;
+use x86defs::msr;
 
 /// Bytes a patch may have: the largest so far, of family 1Ah, is below.
 pub const LARGEST: usize = 16 << 10;
@@ -26,4 +27,31 @@ pub(crate) fn load<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu, linear: u64) 
         rest.fill(0);
     }
     have > 0 && machine.host.load_microcode(&patch)
+}
+
+/// WRMSR to IA32_BIOS_UPDT_TRIG with the linear address of an update's data (SDM 3A, 9.11.6). An update can be larger than
+/// any buffer of the VMM's; where the guest has it in one piece of its memory, as systems do, the CPU reads it there.
+pub(crate) fn load_intel<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu, linear: u64) -> bool {
+    /// The header lies before the data; the size of all is its word at 32, 0 for 2,048 bytes (table 9-7).
+    const HEADER: u64 = 48;
+    const DEFAULT: u32 = 2048;
+    let paging = vcpu.paging();
+    let find = |at| paging.lookup(&machine.host, at).ok().map(|found| found.gpa);
+    let begin = linear.wrapping_sub(HEADER);
+    let Some(first) = find(begin) else { return false };
+    let mut size = [0; 4];
+    if !machine.host.read_memory(first.wrapping_add(32), &mut size) {
+        return false;
+    }
+    let size = u64::from(match u32::from_le_bytes(size) {
+        0 => DEFAULT,
+        size => size,
+    });
+    let page = |n: u64| begin & !0xfff | n.wrapping_mul(0x1000);
+    let pages = (begin & 0xfff).wrapping_add(size).div_ceil(0x1000);
+    let together = (1..pages)
+        .all(|n| find(page(n)) == Some((first & !0xfff).wrapping_add(n.wrapping_mul(0x1000))));
+    let (base, len, is_ram) = machine.host.extent(first);
+    let inside = is_ram && first >= base && first.wrapping_add(size) <= len;
+    together && inside && machine.host.write_msr(msr::BIOS_UPDT_TRIG, first.wrapping_add(HEADER))
 }

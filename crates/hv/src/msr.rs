@@ -2,7 +2,9 @@
 use crate::instruction::{edx_eax, inject_gp, set_edx_eax, skip};
 use crate::{Cpu, Host, Machine, apic, counter, microcode, probe, tsc};
 use emu::Opcode;
+use paging::mtrr::{MAX_VARIABLE, MTRR_DEF_TYPE, MTRR_FIX, MTRR_PHYSBASE0};
 use vcpu::{Gpr, System, Vcpu};
+use x86defs::vmx::feature_control;
 use x86defs::{cr, msr};
 
 /// MSRs that do not exist for the guest, whose CPUID reports no SVM and no SEV.
@@ -39,14 +41,61 @@ const FIXED: [u32; 12] = [
 /// memory above 4 GiB (APM 2, 3.2.2). The others move memory or encrypt it.
 const SYSCFG_FREE: u64 = 1 << 18 | 1 << 19 | 1 << 22;
 
-/// Ask for the exits this module handles.
-pub(crate) fn watch(vcpu: &mut dyn Vcpu) {
+/// Intel's: the firmware's choice of features, in which VMX shows as switched off and locked.
+const LOCKED: u64 = feature_control::LOCK;
+/// Bits of it that are the VMM's.
+const VMX_BITS: u64 = feature_control::VMX | feature_control::VMX_IN_SMX;
+
+/// Whether the MSR is one of VMX's capabilities, which do not exist for the guest.
+const fn is_vmx(register: u32) -> bool {
+    matches!(register, msr::VMX_BASIC..=msr::VMX_LAST)
+}
+
+/// Ask for the exits this module handles. On Intel EFER is exchanged by entries and exits and has no bit of the VMM's.
+pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
+    if vcpu.capabilities().vmx {
+        for register in (msr::VMX_BASIC..=msr::VMX_LAST).chain([msr::FEATURE_CONTROL]) {
+            vcpu.watch_msr(register, true, true);
+        }
+        for register in [msr::APIC_BASE, msr::BIOS_UPDT_TRIG] {
+            vcpu.watch_msr(register, false, true);
+        }
+        if machine.nested.lock().is_typed() {
+            mtrrs().for_each(|register| vcpu.watch_msr(register, false, true));
+        }
+        return;
+    }
     for register in CONCEALED.into_iter().chain([msr::EFER, msr::MCG_STATUS]) {
         vcpu.watch_msr(register, true, true);
     }
     for register in FIXED.into_iter().chain([msr::SYSCFG, msr::APIC_BASE, msr::PATCH_LOADER]) {
         vcpu.watch_msr(register, false, true);
     }
+}
+
+/// The MTRRs' MSRs, as far as there can be any.
+fn mtrrs() -> impl Iterator<Item = u32> {
+    let variable =
+        MTRR_PHYSBASE0..MTRR_PHYSBASE0.wrapping_add((MAX_VARIABLE as u32).wrapping_mul(2));
+    variable.chain(MTRR_FIX).chain([MTRR_DEF_TYPE])
+}
+
+/// WRMSR of an MTRR: whether it can be written is for the CPU to say; then the nested tables follow, for under them the
+/// CPU's own say nothing (SDM 3C, 28.3.7.2).
+fn write_mtrr<H: Host>(
+    machine: &Machine<H>,
+    vcpu: &mut dyn Vcpu,
+    register: u32,
+    value: u64,
+) -> bool {
+    if !machine.host.write_msr(register, value) {
+        return false;
+    }
+    if let Err(error) = machine.nested.lock().set_mtrr(register, value) {
+        machine.log(format_args!("MTRR {register:#x} = {value:#x}: not followed: {error:?}"));
+    }
+    vcpu.flush();
+    true
 }
 
 /// RDMSR.
@@ -60,7 +109,10 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
             let theirs = if cpu.mcip { msr::MCG_STATUS_MCIP } else { 0 };
             machine.host.read_msr(register).map(|value| value | theirs)
         }
-        _ if CONCEALED.contains(&register) => None,
+        msr::FEATURE_CONTROL => {
+            machine.host.read_msr(register).map(|value| value & !VMX_BITS | LOCKED)
+        }
+        _ if CONCEALED.contains(&register) || is_vmx(register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
         _ => counter::read(machine, cpu, register).or_else(|| machine.host.read_msr(register)),
     };
@@ -82,13 +134,17 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         msr::EFER => write_efer(machine, vcpu, value),
         msr::TSC => tsc::write(machine, vcpu, value),
         msr::MCG_STATUS => write_mcg_status(machine, cpu, value),
-        _ if CONCEALED.contains(&register) => false,
+        // Locked.
+        msr::FEATURE_CONTROL => false,
+        _ if CONCEALED.contains(&register) || is_vmx(register) => false,
         _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
         msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {
             let value = old & !SYSCFG_FREE | value & SYSCFG_FREE;
             machine.host.write_msr(register, value)
         }),
         msr::PATCH_LOADER => microcode::load(machine, vcpu, value),
+        msr::BIOS_UPDT_TRIG => microcode::load_intel(machine, vcpu, value),
+        _ if mtrrs().any(|it| it == register) => write_mtrr(machine, vcpu, register, value),
         _ => apic::write_msr(machine, register, value)
             .or_else(|| counter::write(machine, cpu, register, value))
             .unwrap_or_else(|| machine.host.write_msr(register, value)),

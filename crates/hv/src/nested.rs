@@ -5,9 +5,10 @@
 use crate::instruction::inject_gp;
 use crate::{Cpu, Host, Machine, step};
 use handover::Span;
+use paging::mtrr::{MemoryType, Mtrrs};
 use paging::table::{
-    self, ADDR, MapError, NX, PCD, PRESENT, PWT, PageSize, TableMemory, USER, WRITE, leaf, map,
-    pde_address, split_to_4k,
+    self, ADDR, Format, MapError, NX, PCD, PRESENT, PWT, PageSize, Root, TableMemory, WRITE,
+    follow, leaf, map, pde_address, split_to_4k,
 };
 use vcpu::{NestedFault, Vcpu};
 
@@ -43,19 +44,29 @@ struct Apic {
 /// which is the most a hole can have.
 pub const APIC_WINDOW: u64 = handover::VMM_BASE + (1 << 30);
 
-/// The roots of both sets of tables, host-physical.
+/// The roots of both sets of tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Roots {
     /// The nested tables.
-    pub guest: u64,
-    /// The VMM's own.
+    pub guest: Root,
+    /// The VMM's own, host-physical.
     pub own: u64,
+}
+
+/// A table's first entry with A20 on and off, and where it stands.
+#[derive(Clone, Copy, Debug)]
+struct A20 {
+    place: u64,
+    on: u64,
+    off: u64,
 }
 
 /// The nested tables.
 pub struct Nested<T> {
     tables: T,
-    root: u64,
+    root: Root,
+    /// What the leaves say where they say types: the MTRRs.
+    types: Mtrrs,
     own_root: u64,
     no_execute: u64,
     hole: Span,
@@ -66,37 +77,55 @@ pub struct Nested<T> {
     apic: Option<Apic>,
     /// What the APIC window shows.
     shown: Option<u64>,
-    first_pde: u64,
-    a20_on: u64,
-    a20_off: u64,
+    /// Of the nested tables, and of the VMM's own where they do not share the lower half.
+    a20: [Option<A20>; 2],
+    a20_on: bool,
     identity_end: u64,
+}
+
+/// With A20 off, 1 MiB to 1 MiB + 64 KiB is the first 64 KiB again: all that real mode reaches.
+fn alias<T: TableMemory>(tables: &mut T, it: A20) {
+    for n in 0..ENTRIES {
+        let from = if (256..272).contains(&n) { n.wrapping_sub(256) } else { n };
+        let entry = tables.read(at(it.on & ADDR, from));
+        tables.write(at(it.off & ADDR, n), entry);
+    }
+}
+
+/// What is needed to lower and raise A20 in the tables at `root`.
+fn a20<T: TableMemory>(tables: &mut T, root: Root) -> Result<A20, MapError> {
+    let place = pde_address(tables, root, 0).ok_or(MapError::Misaligned)?;
+    let on = tables.read(place);
+    let copy = tables.alloc().ok_or(MapError::OutOfTables)?;
+    let it = A20 { place, on, off: copy | on & !ADDR };
+    alias(tables, it);
+    Ok(it)
 }
 
 impl<T: TableMemory> Nested<T> {
     /// Take over the tables at `roots.guest`, in which everything below `identity_end` is mapped to itself but for
-    /// `hole`, whose pages all show `ff_page`. The first 2 MiB are mapped by 4 KiB pages.
+    /// `hole`, whose pages all show `ff_page`. The first 2 MiB are mapped by 4 KiB pages. Where the leaves say memory
+    /// types, they say those of `types`.
     ///
     /// # Errors
     /// The tables are not so, or there are too few pages for more.
     pub fn new(
         mut tables: T,
         Roots { guest: root, own: own_root }: Roots,
+        types: Mtrrs,
         hole: Span,
         ff_page: u64,
         identity_end: u64,
     ) -> Result<Self, MapError> {
-        let first_pde = pde_address(&tables, root, 0).ok_or(MapError::Misaligned)?;
-        let a20_on = tables.read(first_pde);
-        let copy = tables.alloc().ok_or(MapError::OutOfTables)?;
-        for n in 0..ENTRIES {
-            // With A20 off, 1 MiB to 1 MiB + 64 KiB is the first 64 KiB again: all that real mode reaches.
-            let from = if (256..272).contains(&n) { n.wrapping_sub(256) } else { n };
-            let entry = tables.read(at(a20_on & ADDR, from));
-            tables.write(at(copy, n), entry);
+        let mut both = [Some(a20(&mut tables, root)?), None];
+        let own = pde_address(&tables, own_root, 0);
+        if let [Some(first), second] = &mut both
+            && own.is_some_and(|place| place != first.place)
+        {
+            *second = Some(a20(&mut tables, own_root.into())?);
         }
         let no_execute = tables.alloc().ok_or(MapError::OutOfTables)?;
         let scratch = tables.alloc().ok_or(MapError::OutOfTables)?;
-        let a20_off = copy | a20_on & !ADDR;
         // Of the VMM's own tables the lower half is data: the guest's memory.
         for n in 0..ENTRIES.wrapping_div(2) {
             let entry = tables.read(at(own_root, n));
@@ -107,6 +136,7 @@ impl<T: TableMemory> Nested<T> {
         let mut this = Self {
             tables,
             root,
+            types,
             own_root,
             no_execute,
             hole,
@@ -115,9 +145,8 @@ impl<T: TableMemory> Nested<T> {
             open: [None; OPEN],
             apic: None,
             shown: None,
-            first_pde,
-            a20_on,
-            a20_off,
+            a20: both,
+            a20_on: true,
             identity_end,
         };
         this.fill_scratch();
@@ -129,16 +158,22 @@ impl<T: TableMemory> Nested<T> {
         self.hole.overlaps(gpa, PAGE)
     }
 
-    /// The root every CPU uses.
+    /// The root every CPU uses, host-physical.
     pub fn root(&self) -> u64 {
-        self.root
+        self.root.hpa
+    }
+
+    /// A leaf's attributes: RAM of the VMM's own in the place of something, to be written or not.
+    const fn stand_in(&self, write: bool) -> u64 {
+        self.root.format.nested(write, true, MemoryType::WriteBack)
     }
 
     /// A root that maps the same but nothing to be executed.
     pub(crate) fn no_execute(&mut self) -> u64 {
         for n in 0..ENTRIES {
-            let entry = self.tables.read(at(self.root, n));
-            let entry = if entry & PRESENT != 0 { entry | NX } else { entry };
+            let entry = self.tables.read(at(self.root.hpa, n));
+            let present = self.root.format.present(entry);
+            let entry = if present { self.root.format.without_execute(entry) } else { entry };
             self.tables.write(at(self.no_execute, n), entry);
         }
         self.no_execute
@@ -146,8 +181,35 @@ impl<T: TableMemory> Nested<T> {
 
     /// Raise or lower the guest's A20 line. The caller flushes.
     pub(crate) fn set_a20(&mut self, on: bool) {
-        let entry = if on { self.a20_on } else { self.a20_off };
-        self.tables.write(self.first_pde, entry);
+        self.a20_on = on;
+        for it in self.a20.into_iter().flatten() {
+            self.tables.write(it.place, if on { it.on } else { it.off });
+        }
+    }
+
+    /// Whether the tables say memory types, so that they must hear of the MTRRs.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.root.format == Format::Ept
+    }
+
+    /// The guest has written an MTRR, which the CPU accepted: its memory has other types now. The caller flushes.
+    pub(crate) fn set_mtrr(&mut self, register: u32, value: u64) -> Result<(), MapError> {
+        let before = self.types.clone();
+        if self.types.write(register, value).is_err() {
+            return Err(MapError::Misaligned);
+        }
+        let on = self.a20_on;
+        self.set_a20(true);
+        let end = self.identity_end;
+        let now = &self.types;
+        let done = follow(&mut self.tables, self.root, (&before, now), end, PageSize::Size2M);
+        for it in self.a20.into_iter().flatten() {
+            alias(&mut self.tables, it);
+        }
+        self.set_a20(on);
+        // What was mapped on first touch has the types of before.
+        self.recycle();
+        done
     }
 
     fn fill_scratch(&mut self) {
@@ -168,7 +230,8 @@ impl<T: TableMemory> Nested<T> {
             if let Some(slot) = self.open.iter_mut().find(|slot| slot.is_none()) {
                 *slot = Some(entry);
             }
-            self.tables.write(entry, self.scratch | PRESENT | WRITE | USER);
+            let scratch = self.scratch | self.stand_in(true);
+            self.tables.write(entry, scratch);
             return Ok(Outcome::Opened);
         }
         let page = fault.gpa & !(PAGE.wrapping_sub(1));
@@ -176,7 +239,8 @@ impl<T: TableMemory> Nested<T> {
             && let Some(apic) = self.apic.as_mut().filter(|apic| apic.base == page)
         {
             apic.writes = Some(fault.gpa);
-            self.tables.write(apic.at, self.scratch | PRESENT | WRITE | USER);
+            let shown = self.root.format.nested(true, true, MemoryType::WriteBack);
+            self.tables.write(apic.at, self.scratch | shown);
             return Ok(Outcome::Apic(fault.gpa));
         }
         let base = fault.gpa & !(MIB2.wrapping_sub(1));
@@ -187,7 +251,7 @@ impl<T: TableMemory> Nested<T> {
         if base >= 1 << 48 {
             return Err(MapError::Misaligned);
         }
-        let flags = WRITE | USER;
+        let flags = self.root.format.nested(true, true, self.types.type_of(base));
         match map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M) {
             Err(MapError::OutOfTables) => {
                 self.recycle();
@@ -238,9 +302,9 @@ impl<T: TableMemory> Nested<T> {
     fn recycle(&mut self) {
         const GIB: u64 = 1 << 30;
         for top in 0..ENTRIES {
-            let root_entry = at(self.root, top);
+            let root_entry = at(self.root.hpa, top);
             let pml4e = self.tables.read(root_entry);
-            if pml4e & PRESENT == 0 {
+            if !self.root.format.present(pml4e) {
                 continue;
             }
             let whole = top.wrapping_mul(GIB.wrapping_mul(ENTRIES)) >= self.identity_end;
@@ -248,7 +312,7 @@ impl<T: TableMemory> Nested<T> {
                 let gib = top.wrapping_mul(ENTRIES).wrapping_add(n);
                 let slot = at(pml4e & ADDR, n);
                 let pdpte = self.tables.read(slot);
-                if gib.wrapping_mul(GIB) < self.identity_end || pdpte & PRESENT == 0 {
+                if gib.wrapping_mul(GIB) < self.identity_end || !self.root.format.present(pdpte) {
                     continue;
                 }
                 self.tables.write(slot, 0);
@@ -267,7 +331,8 @@ impl<T: TableMemory> Nested<T> {
     pub(crate) fn close(&mut self) -> bool {
         let mut changed = false;
         for entry in core::mem::take(&mut self.open).into_iter().flatten() {
-            self.tables.write(entry, self.ff_page | PRESENT | USER);
+            let hidden = self.ff_page | self.stand_in(false);
+            self.tables.write(entry, hidden);
             changed = true;
         }
         if let Some(apic) = &mut self.apic

@@ -63,3 +63,9 @@ pub(crate) fn iret<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         Some(_) => cpu.nmi.unblock(),
     }
 }
+
+/// The handler's IRET is complete, where the CPU tells.
+pub(crate) fn window(cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    vcpu.intercept(Intercept::Iret, false);
+    cpu.nmi.unblock();
+}

@@ -2,18 +2,22 @@
 use crate::debug::{self, Stop};
 use crate::instruction::{inject_ud, skip, skip_cpuid};
 use crate::{
-    Cpu, Host, Machine, apic, counter, cpuid, halt, msr, nested, nmi, ports, probe, step, tsc,
+    Cpu, Host, Machine, apic, counter, cpuid, halt, msr, nested, nmi, ports, probe, step, task,
+    tsc, xcr,
 };
+use core::fmt;
 use emu::Opcode;
 use vcpu::{Event, Exit, Vcpu, Wait};
 
 /// Run the guest on this CPU for ever.
 pub fn run<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) -> ! {
     ports::watch(machine, vcpu);
-    msr::watch(vcpu);
+    msr::watch(machine, vcpu);
     apic::watch(machine, vcpu);
     tsc::watch(machine, vcpu);
-    counter::start(machine, cpu, vcpu);
+    if !vcpu.capabilities().timer {
+        counter::start(machine, cpu, vcpu);
+    }
     if machine.options.wait {
         machine.log(format_args!("waiting for an analyst before the first instruction"));
         debug::stop(machine, cpu, vcpu, Stop::Held);
@@ -42,6 +46,11 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
             cpu.count(&Exit::Interrupt, vcpu);
             interrupt(machine, cpu, vcpu);
         }
+        // Likewise the tick of a CPU with a timer.
+        Exit::Tick => {
+            cpu.count(&Exit::Tick, vcpu);
+            tick(machine, cpu, vcpu);
+        }
         other => {
             cpu.count(&other, vcpu);
             dispatch(machine, cpu, vcpu, other);
@@ -49,6 +58,16 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
     }
     if cpu.step.is_some() || cpu.nmi.busy() {
         settle(machine, cpu, vcpu);
+    }
+}
+
+/// The timer: look at the line, unless an instruction is being stepped.
+#[inline(never)]
+fn tick<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    probe::watch(machine, vcpu);
+    nmi::arrived(machine, cpu, vcpu);
+    if cpu.step.is_none() {
+        debug::poll(machine, cpu, vcpu);
     }
 }
 
@@ -118,8 +137,12 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         Exit::Hypercall => probe::hypercall(machine, cpu, vcpu),
         Exit::Virtualisation => inject_ud(vcpu),
         Exit::TripleFault => triple_fault(machine, cpu, vcpu),
+        Exit::NmiWindow => nmi::window(cpu, vcpu),
+        Exit::Stepped => step::finish(machine, cpu, vcpu),
+        Exit::Xsetbv => xcr::write(machine, cpu, vcpu),
+        Exit::TaskSwitch(switch) => task::switch(machine, cpu, vcpu, switch),
         Exit::Invalid => {
-            machine.log(format_args!("the CPU refused the guest's state: frozen"));
+            machine.log(format_args!("the CPU refused to run the guest: {}; frozen", Why(vcpu)));
             debug::stop(machine, cpu, vcpu, Stop::Interrupt);
         }
         Exit::Unknown(code) => {
@@ -127,8 +150,19 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
             inject_ud(vcpu);
             debug::poll(machine, cpu, vcpu);
         }
+        // The vendor's crate has dealt with it.
+        Exit::ControlRegister => {}
         // Handled in `once`.
-        Exit::Cpuid | Exit::Interrupt => {}
+        Exit::Cpuid | Exit::Interrupt | Exit::Tick => {}
+    }
+}
+
+/// Why the CPU refused, for the log.
+struct Why<'a>(&'a dyn Vcpu);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.why_invalid(f)
     }
 }
 
@@ -142,6 +176,7 @@ fn settle<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     if step::trapping(cpu) && vcpu.queued().is_some() {
         step::raised(machine, cpu, vcpu);
     }
+    step::completed(machine, cpu, vcpu);
     cpu.nmi.deliver(vcpu, cpu.step.is_some());
 }
 

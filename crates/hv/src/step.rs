@@ -44,6 +44,8 @@ enum How {
     },
     /// The delivery of an event, by tables that forbid execution.
     Delivery,
+    /// One instruction or delivery, by the monitor trap flag, which the guest does not see. Where it began.
+    Monitor { rip: u64 },
 }
 
 /// Step from the next entry on. A step already under way goes on instead.
@@ -54,6 +56,11 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     cpu.halted = false;
     cpu.retired = false;
     vcpu.hold_interrupts(true);
+    if vcpu.capabilities().monitor_trap {
+        vcpu.intercept(Intercept::Step, true);
+        cpu.step = Some(Step { why, how: How::Monitor { rip: vcpu.system(System::Rip) } });
+        return;
+    }
     vcpu.intercept(Intercept::Everything, true);
     if vcpu.queued().is_some() {
         deliver(machine, cpu, vcpu, why);
@@ -107,6 +114,17 @@ pub(crate) fn fetched<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
 /// Whether one instruction is being stepped.
 pub(crate) fn trapping(cpu: &Cpu) -> bool {
     matches!(cpu.step, Some(Step { how: How::Trap { .. }, .. }))
+}
+
+/// After an exit that is not the end of a step by the monitor trap flag: whether the VMM has completed the instruction,
+/// so that the flag would let another one run. (What it raised is still to be delivered, and then the flag ends it.)
+pub(crate) fn completed<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if let Some(Step { how: How::Monitor { rip }, .. }) = cpu.step
+        && vcpu.queued().is_none()
+        && vcpu.system(System::Rip) != rip
+    {
+        finish(machine, cpu, vcpu);
+    }
 }
 
 /// Whether a #DB with `new` in DR6 is the end of a stepped instruction. DR6.BS says so; Bochs 2.7 exits
@@ -169,15 +187,16 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     vcpu.intercept(Intercept::Everything, false);
     vcpu.hold_interrupts(false);
     match step.how {
+        How::Monitor { .. } => {
+            vcpu.intercept(Intercept::Step, false);
+            write_apic(machine);
+        }
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
         How::Trap { tf, btf, dr6, instruction } => {
             restore_btf(machine, btf);
             complete(machine, vcpu, tf, dr6, instruction);
             vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
-            let written = machine.nested.lock().apic_written();
-            if let Some((gpa, value)) = written {
-                apic::write(machine, gpa, value);
-            }
+            write_apic(machine);
         }
     }
     if machine.nested.lock().close() {
@@ -188,6 +207,14 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
         Why::Iret => cpu.nmi.unblock(),
         Why::Analyst => debug::stop(machine, cpu, vcpu, debug::Stop::Stepped),
         Why::OverBreakpoint => debug::insert(machine),
+    }
+}
+
+/// What the step wrote to the local APIC's page goes to the register.
+fn write_apic<H: Host>(machine: &Machine<H>) {
+    let written = machine.nested.lock().apic_written();
+    if let Some((gpa, value)) = written {
+        apic::write(machine, gpa, value);
     }
 }
 

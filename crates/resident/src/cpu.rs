@@ -1,11 +1,13 @@
 //! One CPU's block: its descriptor tables, its stacks, its vCPU.
 use crate::carve::{Carve, Exhausted};
-use crate::descriptors::{Descriptors, Stacks, Tables};
+use crate::descriptors::{Descriptors, SELECTORS, Stacks, Tables};
+use crate::time::millisecond;
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 use handover::HandOver;
-use svm::{IoMap, MsrMap, Parts, Refusal, Svm};
+use svm::Svm;
+use vmx::Vmx;
 use x86defs::vmcb::Vmcb;
 
 /// What GS points to while the VMM runs. The NMI handler knows the first field's place.
@@ -35,8 +37,9 @@ pub(crate) struct Local {
 /// Why a CPU cannot start.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The CPU lacks what is needed.
-    Refused(Refusal),
+    /// The CPU lacks what is needed: AMD's, Intel's.
+    Svm(svm::Refusal),
+    Vmx(vmx::Refusal),
     /// The memory setup gave is too small.
     Exhausted,
 }
@@ -44,7 +47,8 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Svm(refusal) => refusal.fmt(f),
+            Self::Vmx(refusal) => refusal.fmt(f),
             Self::Exhausted => f.write_str(
                 "the memory setup gave is too small: use a loader and an image of the same build",
             ),
@@ -94,14 +98,48 @@ impl CpuStacks {
     }
 }
 
+/// The vCPU of this CPU's vendor.
+pub(crate) enum Vendor {
+    Svm(Svm),
+    Vmx(Vmx),
+}
+
+impl Vendor {
+    /// For what is asked of either.
+    pub(crate) fn vcpu(&mut self) -> &mut dyn vcpu::Vcpu {
+        match self {
+            Self::Svm(vcpu) => vcpu,
+            Self::Vmx(vcpu) => vcpu,
+        }
+    }
+
+    /// For what only looks.
+    pub(crate) fn look(&self) -> &dyn vcpu::Vcpu {
+        match self {
+            Self::Svm(vcpu) => vcpu,
+            Self::Vmx(vcpu) => vcpu,
+        }
+    }
+}
+
+/// What both vendors' vCPUs are made of.
+struct Common<'a> {
+    tables: &'a Tables,
+    nested_root: u64,
+    /// The TSS, and what GS points to.
+    task: u64,
+    local: *const Local,
+}
+
 /// Set up this CPU. Gives its vCPU and what GS points to.
+#[inline(never)]
 pub(crate) fn set_up(
     carve: &mut Carve,
     tables: &Tables,
     stacks: &CpuStacks,
     handover: &HandOver,
     nested_root: u64,
-) -> Result<(Svm, &'static mut Local), Failure> {
+) -> Result<(Vendor, &'static mut Local), Failure> {
     // SAFETY: zeroes are bytes.
     let spare: [*mut _; 2] = unsafe { [carve.zeroed()?.0, carve.zeroed()?.0] };
     let report: *mut _ = carve.put(hv::Report::default())?;
@@ -119,9 +157,21 @@ pub(crate) fn set_up(
         options: handover.options,
     })?;
     let descriptors = carve.put(Descriptors::new())?;
+    let task = descriptors.task();
     let local_at: *mut Local = local;
     // SAFETY: both live in the hole for ever; GS is used by the VMM's handlers alone.
     unsafe { descriptors.load(&stacks.interrupt, tables, local_at as u64) };
+    let common = Common { tables, nested_root, task, local: local_at };
+    let vendor = if handover.vmx {
+        Vendor::Vmx(vmx(carve, &common)?)
+    } else {
+        Vendor::Svm(svm(carve, &common)?)
+    };
+    Ok((vendor, local))
+}
+
+#[inline(never)]
+fn svm(carve: &mut Carve, common: &Common<'_>) -> Result<Svm, Failure> {
     // SAFETY: zeroes are a VMCB, a map that watches nothing, and bytes.
     let ((vmcb, vmcb_hpa), (_, host_vmcb_hpa), (_, hsave), (io, io_map_hpa), (msrs, msr_map_hpa)) = unsafe {
         (
@@ -133,25 +183,58 @@ pub(crate) fn set_up(
         )
     };
     // SAFETY: `hsave` was carved for this.
-    let capabilities = unsafe { svm::enable(hsave) }.map_err(Failure::Refused)?;
+    let capabilities = unsafe { svm::enable(hsave) }.map_err(Failure::Svm)?;
     // SAFETY: the local block is never freed; the flags are atomics.
-    let (nmi, init) = unsafe { (&(*local_at).nmi, &(*local_at).init) };
-    let parts = Parts {
+    let (nmi, init) = unsafe { (&(*common.local).nmi, &(*common.local).init) };
+    let parts = svm::Parts {
         capabilities,
         vmcb: NonNull::from(vmcb),
         vmcb_hpa,
         host_vmcb_hpa,
-        io_map: IoMap(io),
+        io_map: svm::IoMap(io),
         io_map_hpa,
-        msr_map: MsrMap(msrs),
+        msr_map: svm::MsrMap(msrs),
         msr_map_hpa,
-        nested_root,
-        window_idtr: tables.window_idtr(),
-        main_idtr: tables.main_idtr(),
+        nested_root: common.nested_root,
+        window_idtr: common.tables.window_idtr(),
+        main_idtr: common.tables.main_idtr(),
         nmi,
         init,
     };
     // SAFETY: everything was carved zeroed for this vCPU alone; SVM is on, GIF is 0, the descriptor
     // tables are loaded.
-    Ok((unsafe { Svm::new(parts) }, local))
+    Ok(unsafe { Svm::new(parts) })
+}
+
+#[inline(never)]
+fn vmx(carve: &mut Carve, common: &Common<'_>) -> Result<Vmx, Failure> {
+    // SAFETY: zeroes are bytes, and maps that watch nothing.
+    let ((on, on_hpa), (vmcs, vmcs_hpa), (io, io_map_hpa), (msrs, msr_map_hpa)) = unsafe {
+        (
+            carve.zeroed::<[u32; 1024]>()?,
+            carve.zeroed::<[u32; 1024]>()?,
+            carve.zeroed::<[u8; 0x2000]>()?,
+            carve.zeroed::<[u8; 0x1000]>()?,
+        )
+    };
+    let region =
+        |page: &mut [u32; 1024], hpa| vmx::Region { page: NonNull::from(page).cast(), hpa };
+    // SAFETY: both were carved for this.
+    let controls = unsafe { vmx::enable(region(on, on_hpa), region(vmcs, vmcs_hpa)) };
+    // SAFETY: the local block is never freed; the flag is an atomic.
+    let nmi = unsafe { &(*common.local).nmi };
+    let parts = vmx::Parts {
+        controls: controls.map_err(Failure::Vmx)?,
+        io_map: vmx::IoMap(io),
+        io_map_hpa,
+        msr_map: vmx::MsrMap(msrs),
+        msr_map_hpa,
+        nested_root: common.nested_root,
+        host: vmx::HostState { selectors: SELECTORS, task: common.task, gs: common.local as u64 },
+        nmi,
+        millisecond: millisecond(),
+    };
+    // SAFETY: everything was carved zeroed for this vCPU alone; VMX is on with the VMCS current, the descriptor
+    // tables are loaded.
+    Ok(unsafe { Vmx::new(parts) })
 }

@@ -13,7 +13,11 @@ unsafe extern "C" {
 }
 
 const CODE: u16 = 0x08;
+const DATA: u16 = 0x10;
 const TSS: u16 = 0x18;
+
+/// The VMM's code, data and task segments.
+pub(crate) const SELECTORS: (u16, u16, u16) = (CODE, DATA, TSS);
 
 /// Interrupt stacks: top addresses. Each kind that may come while another is handled has its own.
 pub(crate) struct Stacks {
@@ -32,10 +36,6 @@ pub(crate) struct Stacks {
 struct Pointer {
     limit: u16,
     base: u64,
-}
-
-impl Pointer {
-    const EMPTY: Self = Self { limit: 0, base: 0 };
 }
 
 #[repr(C, align(16))]
@@ -63,13 +63,6 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) const EMPTY: Self = Self {
-        main: [Gate([0; 2]); 256],
-        window: [Gate([0; 2]); 256],
-        main_pointer: Pointer::EMPTY,
-        window_pointer: Pointer::EMPTY,
-    };
-
     /// Fill the gates. An NMI, #MC and #SX may come in the window as well: the stubs know the latter two from the
     /// interrupts that a guest may give the same vectors.
     pub(crate) fn fill(&mut self) {
@@ -124,6 +117,11 @@ impl Descriptors {
         Self { gdt: [0; 5], tss: [0; 26] }
     }
 
+    /// Where the TSS is.
+    pub(crate) fn task(&self) -> u64 {
+        &raw const self.tss as u64
+    }
+
     /// Load GDT, TR, segment registers, IDT and GS base.
     ///
     /// # Safety
@@ -164,7 +162,7 @@ impl Descriptors {
                 pointer = in(reg) &raw const pointer,
                 code = const CODE as u64,
                 scratch = out(reg) _,
-                data = in(reg) 0x10_u32,
+                data = in(reg) u32::from(DATA),
                 zero = in(reg) 0_u32,
                 tss = in(reg) TSS,
                 idt = in(reg) tables.main_idtr(),

@@ -45,6 +45,28 @@ msr_write_at:
     mov eax, 1
     ret
 
+# xcr_write(edi: register, rsi: value) -> eax: 1 if it was written. XSETBV needs CR4.OSXSAVE (bit 18).
+.global xcr_write
+.global xcr_write_at
+xcr_write:
+    push rbx
+    mov rbx, cr4
+    mov rax, rbx
+    bts rax, 18
+    mov cr4, rax
+    call 1f
+    mov cr4, rbx
+    pop rbx
+    ret
+1:  mov ecx, edi
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+xcr_write_at:
+    xsetbv
+    mov eax, 1
+    ret
+
 # memory_read(rdi: *mut u8, rsi: address, rdx: bytes) -> eax: 1 if all of it could be read
 .global memory_read
 .global memory_read_at
@@ -123,8 +145,9 @@ exception_common:
     add rsp, 16
     iretq
 
-# NMI: sets this CPU's flag, the first byte behind GS. One that comes between the STGI and the HLT of the
-# halting window would be slept over: it returns behind the HLT instead.
+# NMI: sets this CPU's flag, the first byte behind GS. One that comes when nobody looks at the flag any more would
+# wait for long: between the STGI and the HLT of AMD's halting window it returns behind the HLT, and
+# between the look and the entry of Intel's world switch to where that gives up.
 .balign 16
 .global nmi_stub
 nmi_stub:
@@ -137,8 +160,16 @@ nmi_stub:
     cmp [rsp + 8], rax
     ja 1f
     inc rax
-    mov [rsp + 8], rax
-1:  pop rax
+    jmp 2f
+1:  lea rax, [rip + vmx_switch_open]
+    cmp [rsp + 8], rax
+    jb 3f
+    lea rax, [rip + vmx_switch_enter]
+    cmp [rsp + 8], rax
+    ja 3f
+    lea rax, [rip + vmx_switch_nmi]
+2:  mov [rsp + 8], rax
+3:  pop rax
     iretq
 
 # The interrupt window (svm): the vector into R10D, IF cleared in the frame, back.

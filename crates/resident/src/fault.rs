@@ -15,6 +15,7 @@ use x86defs::{msr, rflags, vector};
 unsafe extern "C" {
     fn msr_read_at();
     fn msr_write_at();
+    fn xcr_write_at();
     fn memory_read_at();
     fn refused();
 }
@@ -50,7 +51,7 @@ const NAMES: [&str; 32] = [
 extern "C" fn resident_exception(frame: &mut Frame) {
     let at = |place: unsafe extern "C" fn()| frame.rip == place as *const () as u64;
     let foreseen = match frame.vector as u8 {
-        vector::GP => at(msr_read_at) || at(msr_write_at) || at(memory_read_at),
+        vector::GP => at(msr_read_at) || at(msr_write_at) || at(memory_read_at) || at(xcr_write_at),
         vector::PF => at(memory_read_at),
         _ => false,
     };
@@ -176,14 +177,16 @@ extern "C" fn answer(local: *mut ()) -> ! {
     else {
         early(local, report)
     };
-    // SAFETY: the machine is there, so SVM is on. From here SMIs are served again; an NMI or INIT sets its flag.
-    unsafe { asm!("stgi", options(nomem, nostack)) };
+    if machine.host.gif {
+        // SAFETY: the machine is there, so SVM is on. From here SMIs are served again; an NMI or INIT sets its flag.
+        unsafe { asm!("stgi", options(nomem, nostack)) };
+    }
     let [frame, scratch] = local.spare;
     // SAFETY: carved for this place; who used them before does not come back.
     let room = unsafe { Room { frame: &mut *frame, scratch: &mut *scratch } };
     // Its former user does not run again.
     let link = adopt(machine.options.link.port);
-    hv::frozen::<Pc, _>(machine, (cpu, vcpu), link, room, report, later)
+    hv::frozen::<Pc, _>(machine, (cpu, vcpu.look()), link, room, report, later)
 }
 
 /// The fault came before there was a machine to show: tell it where the log or else the link goes.

@@ -10,6 +10,7 @@ use x86defs::{cr, msr};
 unsafe extern "C" {
     fn msr_read(msr: u32, value: *mut u64) -> u32;
     fn msr_write(msr: u32, value: u64) -> u32;
+    fn xcr_write(register: u32, value: u64) -> u32;
     fn memory_read(to: *mut u8, from: u64, len: usize) -> u32;
 }
 
@@ -22,6 +23,8 @@ pub(crate) struct Pc {
     pub(crate) map: ([Range; MAX_MAP], usize),
     /// Where a note is left for the next life. Setup wipes it.
     pub(crate) notes: *mut Notes,
+    /// There is a global interrupt flag, 0 while the VMM runs (APM 2, 15.17): AMD's.
+    pub(crate) gif: bool,
 }
 
 /// Room for many copies of a note: the firmware and the boot loader may write on some before setup looks.
@@ -77,7 +80,7 @@ pub(crate) fn read_own(address: u64, out: &mut [u8]) -> bool {
     unsafe { memory_read(out.as_mut_ptr(), address, out.len()) != 0 }
 }
 
-fn try_msr(register: u32) -> u64 {
+pub(crate) fn try_msr(register: u32) -> u64 {
     let mut value = 0;
     // SAFETY: reading an MSR changes no memory; #GP is caught.
     unsafe { msr_read(register, &mut value) };
@@ -139,12 +142,21 @@ impl hv::Host for Pc {
         unsafe { msr_write(msr, value) != 0 }
     }
 
+    fn write_xcr(&self, register: u32, value: u64) -> bool {
+        // SAFETY: what extended state the guest has on is nothing to the VMM, which uses none; #GP is caught, and CR4
+        // is as before afterwards.
+        unsafe { xcr_write(register, value) != 0 }
+    }
+
     fn load_microcode(&self, patch: &[u8; hv::MICROCODE]) -> bool {
         // SAFETY: the CPU reads the patch and checks its signature; #GP is caught.
         unsafe { msr_write(msr::PATCH_LOADER, patch.as_ptr() as u64) != 0 }
     }
 
     fn port_in(&self, port: u16) -> u8 {
+        if !self.gif {
+            return ports().read(port);
+        }
         let value: u8;
         // SAFETY: the port is the guest's. GIF is 1 for this one instruction, for a board that emulates it
         // by an SMI answers with the instruction (APM 2, 15.17); interrupts are off, an NMI sets its flag.
@@ -155,6 +167,10 @@ impl hv::Host for Pc {
     }
 
     fn port_out(&self, port: u16, value: u8) {
+        if !self.gif {
+            ports().write(port, value);
+            return;
+        }
         // SAFETY: as above.
         unsafe {
             asm!("stgi", "out dx, al", "clgi", in("dx") port, in("al") value, options(nostack))

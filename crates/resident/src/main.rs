@@ -18,6 +18,8 @@ mod host;
 mod memory;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(target_os = "none")]
+mod time;
 
 /// What setup knows the image by.
 #[cfg(target_os = "none")]

@@ -1,13 +1,15 @@
 //! From the hand-over to the guest's first instruction.
 use crate::carve::Carve;
-use crate::cpu::{self, CpuStacks, Failure, Local};
+use crate::cpu::{self, CpuStacks, Failure, Local, Vendor};
 use crate::descriptors::Tables as Idts;
 use crate::fault::halt;
-use crate::host::{Line, Pc, uart};
+use crate::host::{Line, Pc, try_msr, uart};
 use crate::memory::{Ram, Tables};
+use core::arch::x86_64::__cpuid;
 use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
 use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
-use svm::Svm;
+use paging::mtrr::Mtrrs;
+use paging::table::Root;
 use vcpu::{Gpr, Seg, Segment, System, Vcpu};
 use x86defs::segment::{CODE16, DATA16};
 
@@ -28,7 +30,7 @@ unsafe extern "C" {
 pub(crate) struct Guest {
     pub(crate) machine: &'static Real,
     pub(crate) cpu: Cpu,
-    pub(crate) vcpu: Svm,
+    pub(crate) vcpu: Vendor,
 }
 
 #[unsafe(no_mangle)]
@@ -49,6 +51,7 @@ extern "C" fn resident_start(handover: &'static HandOver) -> ! {
     }
 }
 
+#[inline(never)]
 fn prepare(
     handover: &HandOver,
     line: Option<Line>,
@@ -56,7 +59,8 @@ fn prepare(
 ) -> Result<(&'static mut Guest, u64), Failure> {
     // SAFETY: setup's contract; this is the only call.
     let mut carve = unsafe { Carve::new(handover) };
-    let idts = carve.put(Idts::EMPTY)?;
+    // SAFETY: zeroes are gates that are not present, and addresses.
+    let (idts, _) = unsafe { carve.zeroed::<Idts>()? };
     idts.fill();
     let pages = carve.bytes(Tables::BYTES, 4096)?;
     // SAFETY: the pages were carved for this; setup built all tables in the hole.
@@ -64,12 +68,53 @@ fn prepare(
     let stacks = CpuStacks::carve(&mut carve)?;
     stacks.guards.into_iter().for_each(|page| tables.guard(handover.host_cr3, page));
     let ram = Ram::new(handover);
-    let identity_end = ram.end().max(4 << 30).next_multiple_of(2 << 20);
-    let roots = Roots { guest: handover.npt_root, own: handover.host_cr3 };
-    let nested = Nested::new(tables, roots, handover.hole, handover.ff_page, identity_end)
-        .map_err(|_| Failure::Exhausted)?;
+    let nested = nested(handover, tables, ram.end())?;
     let root = nested.root();
     let (mut vcpu, local) = cpu::set_up(&mut carve, idts, &stacks, handover, root)?;
+    let machine = machine(&mut carve, handover, (line, mirror), ram, nested)?;
+    handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
+    vcpu.vcpu().flush();
+    real_mode(vcpu.vcpu(), handover);
+    machine.log(format_args!(
+        "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",
+        handover.hole.base,
+        handover.hole.end(),
+        handover.cpus,
+        handover.start.cs,
+        handover.start.ip
+    ));
+    let guest = share(&mut carve, machine, vcpu)?;
+    let Local { guest: place, .. } = local;
+    *place = guest.cast();
+    // SAFETY: just made, and used by this CPU alone until it fails for good.
+    Ok((unsafe { &mut *guest }, stacks.main))
+}
+
+// What the next three make is large, and the stack is not: each takes its own turn on it.
+
+/// The nested tables as setup made them.
+#[inline(never)]
+fn nested(handover: &HandOver, tables: Tables, ram_end: u64) -> Result<Nested<Tables>, Failure> {
+    let identity_end = ram_end.max(4 << 30).next_multiple_of(2 << 20);
+    let (guest, types) = if handover.vmx {
+        (Root::ept(handover.npt_root), mtrrs())
+    } else {
+        (handover.npt_root.into(), Mtrrs::none())
+    };
+    let roots = Roots { guest, own: handover.host_cr3 };
+    Nested::new(tables, roots, types, handover.hole, handover.ff_page, identity_end)
+        .map_err(|_| Failure::Exhausted)
+}
+
+/// The machine, for ever.
+#[inline(never)]
+fn machine(
+    carve: &mut Carve,
+    handover: &HandOver,
+    (line, mirror): (Option<Line>, Option<Line>),
+    ram: Ram,
+    nested: Nested<Tables>,
+) -> Result<&'static Real, Failure> {
     // SAFETY: zeroes are bytes.
     let (notes, ring, frame, scratch, patch) = unsafe {
         (
@@ -82,28 +127,28 @@ fn prepare(
     };
     let buffers = Buffers { frame, scratch, patch };
     let map = (handover.map, handover.map_len as usize);
-    let host = Pc { ram, reset: handover.reset, hole: handover.hole, map, notes };
+    let host =
+        Pc { ram, reset: handover.reset, hole: handover.hole, map, notes, gif: !handover.vmx };
     let log = Log::new(ring, mirror);
     let mut machine =
         Machine::new(host, handover.options, handover.cpus, line, buffers, nested, log);
     machine.next_disk = handover.next_disk;
-    let machine: &'static Real = carve.put(machine)?;
-    handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
-    vcpu.flush();
-    real_mode(&mut vcpu, handover);
-    machine.log(format_args!(
-        "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",
-        handover.hole.base,
-        handover.hole.end(),
-        handover.cpus,
-        handover.start.cs,
-        handover.start.ip
-    ));
-    let guest: *mut Guest = carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?;
-    let Local { guest: place, .. } = local;
-    *place = guest.cast();
-    // SAFETY: just made, and used by this CPU alone until it fails for good.
-    Ok((unsafe { &mut *guest }, stacks.main))
+    Ok(carve.put(machine)?)
+}
+
+/// The first CPU's share, for ever.
+#[inline(never)]
+fn share(carve: &mut Carve, machine: &'static Real, vcpu: Vendor) -> Result<*mut Guest, Failure> {
+    Ok(carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?)
+}
+
+/// The CPU's MTRRs, if it has any.
+fn mtrrs() -> Mtrrs {
+    const MTRR: u32 = 1 << 12;
+    if __cpuid(1).edx & MTRR == 0 {
+        return Mtrrs::none();
+    }
+    Mtrrs::read_from(__cpuid(0x8000_0008).eax as u8, try_msr)
 }
 
 /// The state the BIOS boot path asks for.
@@ -119,5 +164,8 @@ fn real_mode(vcpu: &mut dyn Vcpu, handover: &HandOver) {
 extern "C" fn enter(guest: *mut ()) -> ! {
     // SAFETY: `resident_start` passes the `Guest` it got, and its stack is left for good.
     let Guest { machine, cpu, vcpu } = unsafe { &mut *guest.cast::<Guest>() };
-    hv::run(machine, cpu, vcpu)
+    match vcpu {
+        Vendor::Svm(vcpu) => hv::run(machine, cpu, vcpu),
+        Vendor::Vmx(vcpu) => hv::run(machine, cpu, vcpu),
+    }
 }

@@ -4,8 +4,11 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, CpuidResult};
 use core::fmt;
 
+use paging::mtrr::Mtrrs;
 use x86defs::cr::{CR0_WP, EFER_NXE};
 use x86defs::msr;
+use x86defs::vmx::control::{pin, primary, secondary};
+use x86defs::vmx::{basic, ept_vpid, feature_control};
 
 /// Why the CPU cannot run the VMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,12 @@ pub enum Unfit {
     SvmDisabled,
     /// No nested paging (CPUID 8000_000Ah EDX bit 0).
     NoNestedPaging,
+    /// An Intel CPU without VMX (CPUID 1 ECX bit 5).
+    NoVmx,
+    /// The firmware has switched VMX off (IA32_FEATURE_CONTROL; `Intel SDM 3C, 23.7`).
+    VmxDisabled,
+    /// VMX without this.
+    VmxLacks(&'static str),
     /// No no-execute pages (CPUID 8000_0001h EDX bit 20).
     NoNx,
 }
@@ -36,6 +45,21 @@ impl fmt::Display for Unfit {
                 "this CPU has SVM but no nested paging. Expected: both. Use a newer CPU; under \
                  an emulator, switch on the NPT feature."
             }
+            Unfit::NoVmx => {
+                "this CPU has no VMX. Expected: an Intel CPU with VMX, EPT and unrestricted guest. \
+                 Use such a machine; under an emulator, choose such a CPU model."
+            }
+            Unfit::VmxDisabled => {
+                "VMX is switched off and locked by the firmware (IA32_FEATURE_CONTROL). Expected: VMX \
+                 available. Switch on VT-x (Intel Virtualization Technology) in the firmware's setup."
+            }
+            Unfit::VmxLacks(what) => {
+                return write!(
+                    f,
+                    "this CPU has VMX but no {what}. Expected: both. Use a newer CPU, from 2010 or \
+                     later."
+                );
+            }
             Unfit::NoNx => {
                 "this CPU offers no no-execute pages. Expected: NX. Switch it on in the \
                  firmware's setup."
@@ -45,7 +69,7 @@ impl fmt::Display for Unfit {
 }
 
 /// What setup must know of a CPU that can run the VMM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Features {
     /// 1 GiB pages (CPUID 8000_0001h EDX bit 26).
     pub(crate) page_1gb: bool,
@@ -56,36 +80,86 @@ pub(crate) struct Features {
     /// Where its physical addresses end (CPUID 8000_0008h EAX bits 7:0), or those that four levels of
     /// nested tables translate.
     pub(crate) addresses: u64,
+    /// Its MTRRs, where the nested tables must say what they say: under VMX.
+    pub(crate) types: Option<Mtrrs>,
 }
 
-/// Checks a CPU by its CPUID leaves (`cpuid`) and its VM_CR (`vm_cr`, asked for only if it has SVM).
+/// Checks a CPU by its CPUID leaves (`cpuid`) and its MSRs (`msr`, asked only for what it has).
 ///
 /// # Errors
 /// The first thing missing.
 pub(crate) fn check(
     cpuid: impl Fn(u32) -> CpuidResult,
-    vm_cr: impl Fn() -> u64,
+    msr: impl Fn(u32) -> u64,
 ) -> Result<Features, Unfit> {
     let last = cpuid(0x8000_0000).eax;
-    if last < 0x8000_0001 || cpuid(0x8000_0001).ecx & 1 << 2 == 0 {
+    let svm = last >= 0x8000_0001 && cpuid(0x8000_0001).ecx & 1 << 2 != 0;
+    let vmx = !svm && is_intel(&cpuid(0));
+    if vmx {
+        check_vmx(&cpuid, &msr)?;
+    } else if !svm {
         return Err(Unfit::NoSvm);
-    }
-    if vm_cr() & msr::VM_CR_SVMDIS != 0 {
+    } else if msr(msr::VM_CR) & msr::VM_CR_SVMDIS != 0 {
         return Err(Unfit::SvmDisabled);
-    }
-    if last < 0x8000_000a || cpuid(0x8000_000a).edx & 1 == 0 {
+    } else if last < 0x8000_000a || cpuid(0x8000_000a).edx & 1 == 0 {
         return Err(Unfit::NoNestedPaging);
     }
     let extended = cpuid(0x8000_0001).edx;
     if extended & 1 << 20 == 0 {
         return Err(Unfit::NoNx);
     }
-    let [.., apic_id] = cpuid(1).ebx.to_le_bytes();
-    // The leaf exists: the one that reports nested paging comes after it.
+    let first = cpuid(1);
+    let [.., logical, apic_id] = first.ebx.to_le_bytes();
+    // The leaf exists where nested paging does (AMD) or 64-bit code does (Intel, which says nothing of threads here).
     let sizes = cpuid(0x8000_0008);
-    let threads = (sizes.ecx & 0xff) + 1;
+    let threads = if !vmx {
+        (sizes.ecx & 0xff) + 1
+    } else if first.edx & 1 << 28 != 0 {
+        u32::from(logical).max(1)
+    } else {
+        1
+    };
     let addresses = 1 << (sizes.eax & 0xff).clamp(32, 48);
-    Ok(Features { page_1gb: extended & 1 << 26 != 0, apic_id, threads, addresses })
+    let large = extended & 1 << 26 != 0;
+    let page_1gb = large && (!vmx || msr(msr::VMX_EPT_VPID) & ept_vpid::PAGE_1G != 0);
+    let mtrrs = vmx && first.edx & 1 << 12 != 0;
+    let types = mtrrs.then(|| Mtrrs::read_from(sizes.eax as u8, &msr));
+    let types = vmx.then(|| types.unwrap_or(Mtrrs::none()));
+    Ok(Features { page_1gb, apic_id, threads, addresses, types })
+}
+
+/// Whether leaf 0 says GenuineIntel.
+fn is_intel(leaf: &CpuidResult) -> bool {
+    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+}
+
+/// What the resident cannot do without (SDM 3D, appendix A). It looks closer, and says so itself if it must refuse.
+fn check_vmx(cpuid: impl Fn(u32) -> CpuidResult, msr: impl Fn(u32) -> u64) -> Result<(), Unfit> {
+    if cpuid(1).ecx & 1 << 5 == 0 {
+        return Err(Unfit::NoVmx);
+    }
+    let allowed = msr(msr::FEATURE_CONTROL);
+    if allowed & feature_control::LOCK != 0 && allowed & feature_control::VMX == 0 {
+        return Err(Unfit::VmxDisabled);
+    }
+    let about = msr(msr::VMX_BASIC);
+    if about & basic::TRUE_CONTROLS == 0 {
+        return Err(Unfit::VmxLacks("flexible controls"));
+    }
+    let may = |capability: u32, bit: u32| (msr(capability) >> 32) as u32 & bit != 0;
+    for (capability, bit, name) in [
+        (msr::VMX_TRUE_PRIMARY, primary::SECONDARY, "secondary controls"),
+        (msr::VMX_TRUE_PIN, pin::TIMER, "preemption timer"),
+        (msr::VMX_TRUE_PIN, pin::VIRTUAL_NMIS, "virtual NMIs"),
+        (msr::VMX_SECONDARY, secondary::EPT, "extended page tables (EPT)"),
+        (msr::VMX_SECONDARY, secondary::UNRESTRICTED, "unrestricted guest"),
+        (msr::VMX_SECONDARY, secondary::VPID, "VPID"),
+    ] {
+        if !may(capability, bit) {
+            return Err(Unfit::VmxLacks(name));
+        }
+    }
+    Ok(())
 }
 
 /// [`check`] for the CPU that executes this.
@@ -93,8 +167,8 @@ pub(crate) fn check(
 /// # Errors
 /// The first thing missing.
 pub(crate) fn check_this() -> Result<Features, Unfit> {
-    // SAFETY: VM_CR exists where CPUID reports SVM, and `check` asks for it only then.
-    check(__cpuid, || unsafe { rdmsr(msr::VM_CR) })
+    // SAFETY: `check` asks only for MSRs that exist where CPUID reports what it looked at before.
+    check(__cpuid, |register| unsafe { rdmsr(register) })
 }
 
 /// Leaves setup for good: no-execute and write protection on, the tables at `cr3`, the stack that
@@ -201,18 +275,61 @@ mod tests {
 
     #[test]
     fn a_fit_cpu_is_described() {
-        let features = check(cpu(true, true, NX | 1 << 26), || 0);
-        let expected = Features { page_1gb: true, apic_id: 7, threads: 16, addresses: 1 << 40 };
+        let features = check(cpu(true, true, NX | 1 << 26), |_| 0);
+        let expected =
+            Features { page_1gb: true, apic_id: 7, threads: 16, addresses: 1 << 40, types: None };
         assert_eq!(features, Ok(expected));
-        assert!(!check(cpu(true, true, NX), || 0).unwrap().page_1gb);
+        assert!(!check(cpu(true, true, NX), |_| 0).unwrap().page_1gb);
     }
 
     #[test]
     fn each_lack_is_named() {
-        let no_msr = || unreachable!("VM_CR read without SVM");
+        let no_msr = |_| unreachable!("VM_CR read without SVM");
         assert_eq!(check(cpu(false, true, NX), no_msr), Err(Unfit::NoSvm));
-        assert_eq!(check(cpu(true, true, NX), || 1 << 4), Err(Unfit::SvmDisabled));
-        assert_eq!(check(cpu(true, false, NX), || 0), Err(Unfit::NoNestedPaging));
-        assert_eq!(check(cpu(true, true, 0), || 0), Err(Unfit::NoNx));
+        assert_eq!(check(cpu(true, true, NX), |_| 1 << 4), Err(Unfit::SvmDisabled));
+        assert_eq!(check(cpu(true, false, NX), |_| 0), Err(Unfit::NoNestedPaging));
+        assert_eq!(check(cpu(true, true, 0), |_| 0), Err(Unfit::NoNx));
+    }
+
+    fn intel(ecx: u32) -> impl Fn(u32) -> CpuidResult {
+        move |leaf| {
+            let plain = cpu(false, false, NX | 1 << 26)(leaf);
+            match leaf {
+                0 => CpuidResult { eax: 13, ebx: 0x756e_6547, ecx: 0x6c65_746e, edx: 0x4965_6e69 },
+                1 => CpuidResult { ebx: 0x0304_0800, ecx, edx: 1 << 28 | 1 << 12, ..plain },
+                0x8000_0000 => CpuidResult { eax: 0x8000_0008, ..plain },
+                0x8000_0008 => CpuidResult { eax: 0x3027, ecx: 0, ..plain },
+                _ => plain,
+            }
+        }
+    }
+
+    #[test]
+    fn an_intel_cpu_is_described() {
+        let all = |register| match register {
+            msr::FEATURE_CONTROL | msr::MTRR_CAP => 0,
+            _ => u64::MAX,
+        };
+        let found = check(intel(1 << 5), all).unwrap();
+        assert_eq!((found.apic_id, found.threads, found.addresses), (3, 4, 1 << 39));
+        assert!(found.page_1gb && found.types.is_some());
+    }
+
+    #[test]
+    fn each_lack_of_vmx_is_named() {
+        let with = |changed: u32, value: u64| {
+            move |register| match register {
+                _ if register == changed => value,
+                msr::FEATURE_CONTROL | msr::MTRR_CAP => 0,
+                _ => u64::MAX,
+            }
+        };
+        let lack = |register, value| check(intel(1 << 5), with(register, value)).unwrap_err();
+        assert_eq!(check(intel(0), |_| 0), Err(Unfit::NoVmx));
+        assert_eq!(lack(msr::FEATURE_CONTROL, 1), Unfit::VmxDisabled);
+        assert!(check(intel(1 << 5), with(msr::FEATURE_CONTROL, 5)).is_ok());
+        assert_eq!(lack(msr::VMX_BASIC, 0), Unfit::VmxLacks("flexible controls"));
+        assert_eq!(lack(msr::VMX_SECONDARY, 0x2a << 32), Unfit::VmxLacks("unrestricted guest"));
+        assert_eq!(lack(msr::VMX_TRUE_PIN, 0), Unfit::VmxLacks("preemption timer"));
     }
 }

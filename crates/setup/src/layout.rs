@@ -28,6 +28,8 @@ pub(crate) struct Needs {
     pub(crate) mapped_end: u64,
     /// The largest pages above 4 GiB.
     pub(crate) max_page: PageSize,
+    /// The nested tables have a format of their own, and this many more pages for their memory types.
+    pub(crate) typed: Option<u64>,
 }
 
 /// The parts of the hole, in bytes from its start, each a multiple of 4 KiB; their order is the
@@ -78,11 +80,17 @@ impl Layout {
             end = end.checked_add(len).filter(|end| *end <= MAX_HOLE)?;
             Some(span)
         };
+        let shared = nested_tables(needs) + 3 + 2 * page_tables;
+        let tables = match needs.typed {
+            // Once more, with the hole's page tables.
+            Some(more) => shared + nested_tables(needs) + page_tables + more,
+            None => shared,
+        };
         let pool = u64::from(needs.cpus).checked_mul(PER_CPU_BYTES)?.checked_add(SHARED_BYTES)?;
         Some(Self {
             image: next(needs.image_len)?,
             handover: next(PAGE)?,
-            tables: next((nested_tables(needs) + 3 + 2 * page_tables).checked_mul(PAGE)?)?,
+            tables: next(tables.checked_mul(PAGE)?)?,
             ff_page: next(PAGE)?,
             stack: next(STACK_LEN)?,
             free: next(pool)?,
@@ -105,7 +113,8 @@ mod tests {
     use super::*;
 
     fn needs(cpus: u32, gib: u64, max_page: PageSize) -> Needs {
-        Needs { image_len: 512 << 10, cpus, mapped_end: (gib << 30).max(FOUR_GIB), max_page }
+        let mapped_end = (gib << 30).max(FOUR_GIB);
+        Needs { image_len: 512 << 10, cpus, mapped_end, max_page, typed: None }
     }
 
     #[test]

@@ -32,7 +32,8 @@ use firmware::acpi::Rsdp;
 use firmware::e820::Map;
 use firmware::options::CommandLine;
 use handover::{HandOver, MAGIC, Note, Span, VMM_BASE, seal};
-use paging::table::PageSize;
+use paging::mtrr::Mtrrs;
+use paging::table::{PageSize, tables_for_types};
 
 pub use console::Console;
 pub use cpu::{Unfit, halt};
@@ -72,12 +73,13 @@ pub fn start(
     let mut map = boot.map;
     map.limit_ram(cpu.addresses);
     let cpus = guest::count_cpus(memory, boot.rsdp.as_ref(), cpu.threads)?;
-    let needs = Needs {
-        image_len: image.memory_len(),
-        cpus,
-        mapped_end: map.highest_ram_end().max(FOUR_GIB).next_multiple_of(LARGE_PAGE),
-        max_page: if cpu.page_1gb { PageSize::Size1G } else { PageSize::Size2M },
+    let mapped_end = map.highest_ram_end().max(FOUR_GIB).next_multiple_of(LARGE_PAGE);
+    let max_page = if cpu.page_1gb { PageSize::Size1G } else { PageSize::Size2M };
+    let typed = match &cpu.types {
+        Some(types) => Some(tables_for_types(types, mapped_end, max_page)?),
+        None => None,
     };
+    let needs = Needs { image_len: image.memory_len(), cpus, mapped_end, max_page, typed };
     let layout = Layout::new(&needs).ok_or(Error::TooManyCpus(cpus))?;
     let hole = place::hole(&mut map, &memory.occupied(), layout.len())?;
     let low_page = low::reserve(memory, &mut map)?;
@@ -89,7 +91,7 @@ pub fn start(
     let CommandLine { vmm: mut options, boot: from } = boot.options;
     // Of the VMM that was here before the reset.
     options.wait |= Note::find(room).is_some_and(|note| note.wait);
-    let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs)?;
+    let (npt_root, host_cr3) = build(room, hole, &image, &layout, &needs, cpu.types.as_ref())?;
 
     let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &options)?;
     let begin = low::install(memory, low_page, &map, from, boot.drive)?;
@@ -99,6 +101,7 @@ pub fn start(
         hole,
         image: part(layout.image),
         free: part(layout.free),
+        vmx: cpu.types.is_some(),
         npt_root,
         host_cr3,
         ff_page: part(layout.ff_page).base,
@@ -142,6 +145,7 @@ fn build(
     image: &Image<'_>,
     layout: &Layout,
     needs: &Needs,
+    types: Option<&Mtrrs>,
 ) -> Result<(u64, u64), Error> {
     room.fill(0);
     let short = Error::NoRoom(hole.len);
@@ -150,7 +154,12 @@ fn build(
     room.get_mut(range(layout.ff_page)).ok_or(short)?.fill(0xff);
     let memory = room.get_mut(range(layout.tables)).ok_or(short)?;
     let mut pages = tables::Pages::new(hole.base + layout.tables.base, memory);
-    let nested = tables::nested(&mut pages, needs, hole, hole.base + layout.ff_page.base)?;
-    let host = tables::host(&mut pages, nested, hole.base, layout, image.segments())?;
+    let ff_page = hole.base + layout.ff_page.base;
+    let lower = tables::nested(&mut pages, needs, hole, ff_page, None)?;
+    let nested = match types {
+        Some(_) => tables::nested(&mut pages, needs, hole, ff_page, types)?,
+        None => lower,
+    };
+    let host = tables::host(&mut pages, lower, hole.base, layout, image.segments())?;
     Ok((nested, host))
 }

@@ -1,7 +1,10 @@
 //! The nested tables the guest runs under and the VMM's own.
 
 use handover::{Span, VMM_BASE};
-use paging::table::{MapError, NX, PRESENT, PageSize, TableMemory, USER, WRITE, map};
+use paging::mtrr::{MemoryType, Mtrrs};
+use paging::table::{
+    Format, MapError, NX, PRESENT, PageSize, Root, TableMemory, WRITE, map, map_typed,
+};
 
 use crate::image::Segment;
 use crate::layout::{FOUR_GIB, LARGE_PAGE, Layout, Needs, PAGE};
@@ -53,21 +56,27 @@ impl TableMemory for Pages<'_> {
     }
 }
 
-/// Builds the nested tables: memory at its own address, but every page of the hole is the FFh page,
-/// read-only (`AMD APM 2, 15.25.5`: a nested walk needs USER). Returns the root.
+/// Builds nested tables: memory at its own address, but every page of the hole is the FFh page, read-only
+/// (`AMD APM 2, 15.25.5`: a nested walk needs USER). With `types` they have EPT's format and say those. Returns
+/// the root.
 ///
 /// # Errors
-/// `OutOfTables` if the layout was computed for other needs.
+/// `OutOfTables` if the layout was computed for other needs; `Scattered` with MTRRs of too many ranges.
 pub(crate) fn nested(
     pages: &mut Pages<'_>,
     needs: &Needs,
     hole: Span,
     ff_page: u64,
+    types: Option<&Mtrrs>,
 ) -> Result<u64, MapError> {
-    const RAM: u64 = PRESENT | WRITE | USER;
-    let root = pages.alloc().ok_or(MapError::OutOfTables)?;
+    let hpa = pages.alloc().ok_or(MapError::OutOfTables)?;
+    let format = if types.is_some() { Format::Ept } else { Format::Long };
+    let root = Root { hpa, format };
+    let none = Mtrrs::none();
+    let types = types.unwrap_or(&none);
+    let ram = format.nested(true, true, MemoryType::WriteBack);
     let mut identity =
-        |from: u64, to: u64, max| map(pages, root, from, from, to.saturating_sub(from), RAM, max);
+        |from: u64, to: u64, max| map_typed(pages, root, types, from..to.max(from), ram, max);
     let split_end = hole.end().next_multiple_of(LARGE_PAGE);
     // The fixed-range MTRRs change memory types inside the first MiB.
     identity(0, LARGE_PAGE, PageSize::Size4K)?;
@@ -75,13 +84,14 @@ pub(crate) fn nested(
     identity(hole.end(), split_end, PageSize::Size4K)?;
     identity(split_end, FOUR_GIB, PageSize::Size2M)?;
     identity(FOUR_GIB, needs.mapped_end, needs.max_page)?;
+    let hidden = format.nested(false, true, MemoryType::WriteBack);
     for at in (hole.base..hole.end()).step_by(PAGE as usize) {
-        map(pages, root, at, ff_page, PAGE, PRESENT | USER, PageSize::Size4K)?;
+        map(pages, root, at, ff_page, PAGE, hidden, PageSize::Size4K)?;
     }
-    Ok(root)
+    Ok(hpa)
 }
 
-/// Builds the VMM's own tables: the lower half is that of the nested tables, then the hole at
+/// Builds the VMM's own tables: the lower half is that of `nested_root`, in long mode's format, then the hole at
 /// [`VMM_BASE`] with the image's segments protected as they ask. Returns the root.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Both sets of tables for machines of many shapes: every page where it belongs, no page too few.
 
 use super::*;
+use paging::table::USER;
 use paging::table::{ADDR, leaf};
 use std::vec::Vec;
 
@@ -28,13 +29,13 @@ fn segments() -> [Segment; 3] {
 
 fn build(cpus: u32, ram_end: u64, max_page: PageSize) -> Built {
     let mapped_end = ram_end.max(FOUR_GIB);
-    let needs = Needs { image_len: 0x7000, cpus, mapped_end, max_page };
+    let needs = Needs { image_len: 0x7000, cpus, mapped_end, max_page, typed: None };
     let layout = Layout::new(&needs).unwrap();
     let hole = Span { base: GIB - 16 * LARGE_PAGE, len: layout.len() };
     let mut memory = std::vec![0; layout.tables.len as usize];
     let at = hole.base + layout.tables.base;
     let mut pages = Pages::new(at, &mut memory);
-    let nested = nested(&mut pages, &needs, hole, hole.base + layout.ff_page.base).unwrap();
+    let nested = nested(&mut pages, &needs, hole, hole.base + layout.ff_page.base, None).unwrap();
     let host = host(&mut pages, nested, hole.base, &layout, &segments()).unwrap();
     Built { memory, at, hole, layout, needs, nested, host }
 }

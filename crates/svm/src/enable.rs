@@ -63,5 +63,6 @@ pub unsafe fn enable(hsave: u64) -> Result<Capabilities, Refusal> {
         flush_by_asid: features & feature::FLUSH_BY_ASID != 0,
         mwaitx: extended.ecx & 1 << 29 != 0,
         invlpgb: features & feature::INVLPGB != 0,
+        ..Capabilities::default()
     })
 }

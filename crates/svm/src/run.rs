@@ -197,6 +197,8 @@ impl Vcpu for Svm {
                 control.intercept_dr_read = all;
                 control.intercept_dr_write = all;
             }
+            // There is no monitor trap flag.
+            Intercept::Step => {}
             Intercept::Everything => {
                 self.everything = on;
                 self.set_exceptions();

@@ -34,6 +34,32 @@ pub struct NestedFault {
     pub table_walk: bool,
 }
 
+/// What asks for a task switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskSource {
+    /// CALL.
+    Call,
+    /// IRET.
+    Iret,
+    /// JMP.
+    Jump,
+    /// An event through a task gate.
+    Gate,
+}
+
+/// A task switch, not yet begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskSwitch {
+    /// Selector of the new task's segment.
+    pub selector: u16,
+    /// What asks for it.
+    pub source: TaskSource,
+    /// For an event: it is raised by an instruction, INT n, INT3, INTO or INT1, that RIP points to.
+    pub software: bool,
+    /// For an event: the error code it pushes.
+    pub error: Option<u32>,
+}
+
 /// Why the guest stopped. Unless said otherwise RIP is at the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -45,6 +71,8 @@ pub enum Exit {
     Wrmsr,
     /// IN, OUT, INS, OUTS on a port that is watched.
     PortIo(PortIo),
+    /// The timer that has the VMM look at the line.
+    Tick,
     /// A physical interrupt that the guest could take is pending: see [`crate::Vcpu::wait`].
     Interrupt,
     /// A physical NMI came: see [`crate::Vcpu::take_nmi`].
@@ -76,6 +104,16 @@ pub enum Exit {
     Invd,
     /// IRET, not yet executed.
     Iret,
+    /// The guest can take an NMI again: its handler's IRET is complete. See [`crate::Intercept::Iret`].
+    NmiWindow,
+    /// One instruction, or the delivery of one event, is complete. See [`crate::Intercept::Step`].
+    Stepped,
+    /// XSETBV.
+    Xsetbv,
+    /// A task switch, where the CPU leaves it to the VMM.
+    TaskSwitch(TaskSwitch),
+    /// A write of a control register that the CPU left to the vendor's crate, which has dealt with it.
+    ControlRegister,
     /// MOV from or to a debug register.
     MovDr {
         /// Debug register number.
@@ -99,7 +137,7 @@ pub enum Exit {
 
 impl Exit {
     /// Number of rows of the exit counters.
-    pub const REASONS: usize = 22;
+    pub const REASONS: usize = 28;
 
     /// Names of the rows of the exit counters, by [`Self::reason`].
     pub const NAMES: [&'static str; Self::REASONS] = [
@@ -125,6 +163,12 @@ impl Exit {
         "invalid",
         "unknown",
         "hypercall",
+        "tick",
+        "nmi-window",
+        "stepped",
+        "xsetbv",
+        "task-switch",
+        "control-register",
     ];
 
     /// Row of the exit counters.
@@ -153,6 +197,12 @@ impl Exit {
             Self::Invalid => 19,
             Self::Unknown(_) => 20,
             Self::Hypercall => 21,
+            Self::Tick => 22,
+            Self::NmiWindow => 23,
+            Self::Stepped => 24,
+            Self::Xsetbv => 25,
+            Self::TaskSwitch(_) => 26,
+            Self::ControlRegister => 27,
         }
     }
 }

@@ -14,8 +14,10 @@
     )
 )]
 
+use core::fmt;
+
 mod exit;
-pub use exit::{Exit, NestedFault, PortIo};
+pub use exit::{Exit, NestedFault, PortIo, TaskSource, TaskSwitch};
 pub use paging::walk::Paging;
 pub use x86defs::segment::Segment;
 
@@ -132,8 +134,10 @@ pub enum Intercept {
     Icebp,
     /// All exceptions and INT n: while one instruction is stepped.
     Everything,
-    /// IRET: the end of an NMI handler.
+    /// The end of an NMI handler: [`Exit::Iret`] before it, or [`Exit::NmiWindow`] after it.
     Iret,
+    /// The next instruction or the delivery of the queued event, where [`Capabilities::monitor_trap`] says so.
+    Step,
 }
 
 /// What this CPU offers; differences of vendors and models are data.
@@ -149,6 +153,28 @@ pub struct Capabilities {
     pub mwaitx: bool,
     /// INVLPGB must be enabled for the guest.
     pub invlpgb: bool,
+    /// A timer of the CPU's own ends the run ([`Exit::Tick`]): neither interrupts nor HLT exit.
+    pub timer: bool,
+    /// [`Intercept::Step`] ends the run after one instruction, unseen by the guest.
+    pub monitor_trap: bool,
+    /// The extension is Intel's: its MSRs are concealed, not AMD's.
+    pub vmx: bool,
+    /// What CPUID reports and the guest cannot have.
+    pub absent: Absent,
+}
+
+/// Instructions and features that are #UD in a guest of this CPU, and must be concealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the features say all")]
+pub struct Absent {
+    pub rdtscp: bool,
+    pub invpcid: bool,
+    pub xsaves: bool,
+    /// TPAUSE, UMONITOR, UMWAIT.
+    pub user_wait: bool,
+    pub pconfig: bool,
+    /// Processor trace, whose output would not go through the nested tables.
+    pub trace: bool,
 }
 
 /// How long [`Vcpu::wait`] may take.
@@ -229,8 +255,21 @@ pub trait Vcpu {
     /// Whether a physical INIT arrived since the last call.
     fn take_init(&mut self) -> bool;
 
+    /// The four page-directory pointers of PAE paging, 0 for one that is not present, where the vCPU keeps them beside CR3.
+    fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
+        let _ = pointers;
+    }
+
     /// Use these nested tables from the next entry on (host-physical root).
     fn set_nested_root(&mut self, root: u64);
     /// The nested tables changed: forget this guest's translations, and our own of its memory.
     fn flush(&mut self);
+
+    /// After [`Exit::Invalid`]: say what the CPU refused.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn why_invalid(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("the CPU does not say why")
+    }
 }

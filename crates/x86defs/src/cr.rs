@@ -2,8 +2,12 @@
 
 /// Protection enable.
 pub const CR0_PE: u64 = 1;
+/// Task switched: the next x87 or SSE instruction raises #NM.
+pub const CR0_TS: u64 = 1 << 3;
 /// Extension type: reads as one.
 pub const CR0_ET: u64 = 1 << 4;
+/// Numeric errors raise #MF.
+pub const CR0_NE: u64 = 1 << 5;
 /// Write protect.
 pub const CR0_WP: u64 = 1 << 16;
 /// Not write-through.
@@ -17,10 +21,18 @@ pub const CR0_PG: u64 = 1 << 31;
 pub const CR4_PAE: u64 = 1 << 5;
 /// Machine-check exceptions.
 pub const CR4_MCE: u64 = 1 << 6;
+/// VMX enable.
+pub const CR4_VMXE: u64 = 1 << 13;
+/// SMX enable.
+pub const CR4_SMXE: u64 = 1 << 14;
+/// Process-context identifiers.
+pub const CR4_PCIDE: u64 = 1 << 17;
 /// The OS uses XSAVE.
 pub const CR4_OSXSAVE: u64 = 1 << 18;
 /// Protection keys for user pages.
 pub const CR4_PKE: u64 = 1 << 22;
+/// Control-flow enforcement.
+pub const CR4_CET: u64 = 1 << 23;
 
 /// System-call extensions.
 pub const EFER_SCE: u64 = 1;

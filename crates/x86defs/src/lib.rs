@@ -1,4 +1,4 @@
-//! Names and layouts of the x86 architecture: registers, MSRs, the VMCB. Types only; nothing here
+//! Names and layouts of the x86 architecture: registers, MSRs, the VMCB and the VMCS. Types only; nothing here
 //! touches hardware. Sources: AMD64 Architecture Programmer's Manual, volume 2 (APM 2), and Intel's
 //! Software Developer's Manual (SDM).
 #![no_std]
@@ -8,6 +8,7 @@ pub mod cr;
 pub mod msr;
 pub mod segment;
 pub mod vmcb;
+pub mod vmx;
 
 /// Exception vectors (APM 2, table 8-1).
 pub mod vector {
@@ -17,10 +18,18 @@ pub mod vector {
     pub const NMI: u8 = 2;
     /// Breakpoint.
     pub const BP: u8 = 3;
+    /// Overflow.
+    pub const OF: u8 = 4;
     /// Invalid opcode.
     pub const UD: u8 = 6;
     /// Double fault.
     pub const DF: u8 = 8;
+    /// Invalid TSS.
+    pub const TS: u8 = 10;
+    /// Segment not present.
+    pub const NP: u8 = 11;
+    /// Stack.
+    pub const SS: u8 = 12;
     /// General protection.
     pub const GP: u8 = 13;
     /// Page fault.

@@ -1,13 +1,19 @@
-//! Model-specific registers (APM 2, appendix A).
+//! Model-specific registers (APM 2, appendix A; SDM 4, chapter 2).
 
 /// Time-stamp counter.
 pub const TSC: u32 = 0x10;
 /// Local APIC base and mode.
 pub const APIC_BASE: u32 = 0x1b;
+/// What the firmware allows: VMX among it (SDM 3C, 23.7).
+pub const FEATURE_CONTROL: u32 = 0x3a;
+/// Microcode update trigger (SDM 3A, 9.11.6).
+pub const BIOS_UPDT_TRIG: u32 = 0x79;
 /// x2APIC: the register at offset 0; one more for each 16 bytes on.
 pub const X2APIC_FIRST: u32 = 0x800;
 /// x2APIC interrupt command register.
 pub const X2APIC_ICR: u32 = 0x830;
+/// MTRR capabilities.
+pub const MTRR_CAP: u32 = 0xfe;
 /// Machine-check status of the CPU (APM 2, 9.3.1.2).
 pub const MCG_STATUS: u32 = 0x17a;
 /// MCG_STATUS: a machine check is in progress.
@@ -28,6 +34,40 @@ pub const SYSENTER_EIP: u32 = 0x176;
 pub const DEBUGCTL: u32 = 0x1d9;
 /// DebugCtl: TF traps on branches only.
 pub const DEBUGCTL_BTF: u64 = 1 << 1;
+/// VMX capabilities: basic; the first of them.
+pub const VMX_BASIC: u32 = 0x480;
+/// VMX capabilities: pin-based controls.
+pub const VMX_PIN: u32 = 0x481;
+/// VMX capabilities: primary processor-based controls.
+pub const VMX_PRIMARY: u32 = 0x482;
+/// VMX capabilities: VM-exit controls.
+pub const VMX_EXIT: u32 = 0x483;
+/// VMX capabilities: VM-entry controls.
+pub const VMX_ENTRY: u32 = 0x484;
+/// VMX capabilities: miscellaneous.
+pub const VMX_MISC: u32 = 0x485;
+/// VMX capabilities: CR0 bits that must be 1.
+pub const VMX_CR0_FIXED0: u32 = 0x486;
+/// VMX capabilities: CR0 bits that may be 1.
+pub const VMX_CR0_FIXED1: u32 = 0x487;
+/// VMX capabilities: CR4 bits that must be 1.
+pub const VMX_CR4_FIXED0: u32 = 0x488;
+/// VMX capabilities: CR4 bits that may be 1.
+pub const VMX_CR4_FIXED1: u32 = 0x489;
+/// VMX capabilities: secondary processor-based controls.
+pub const VMX_SECONDARY: u32 = 0x48b;
+/// VMX capabilities: EPT and VPID.
+pub const VMX_EPT_VPID: u32 = 0x48c;
+/// VMX capabilities: pin-based controls without the default settings.
+pub const VMX_TRUE_PIN: u32 = 0x48d;
+/// VMX capabilities: primary processor-based controls without the default settings.
+pub const VMX_TRUE_PRIMARY: u32 = 0x48e;
+/// VMX capabilities: VM-exit controls without the default settings.
+pub const VMX_TRUE_EXIT: u32 = 0x48f;
+/// VMX capabilities: VM-entry controls without the default settings.
+pub const VMX_TRUE_ENTRY: u32 = 0x490;
+/// VMX capabilities: the last of them.
+pub const VMX_LAST: u32 = 0x493;
 /// SVM TSC ratio.
 pub const TSC_RATIO: u32 = 0xc000_0104;
 /// Performance counters, global (PerfMonV2): status.

@@ -6,7 +6,8 @@ use super::Test;
 use crate::{build, ensure::TARGET, sh};
 
 /// The crates that only exist on the bare machine.
-const BARE: &[&str] = &["svm", "setup", "boot-bios", "resident", "guests", "mach-task", "user"];
+const BARE: &[&str] =
+    &["svm", "vmx", "setup", "boot-bios", "resident", "guests", "mach-task", "user"];
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -23,7 +24,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("host.unit", 900, || {
             run(&["test", "--quiet"])?;
             // What of them knows no hardware.
-            run(&["test", "--quiet", "--package", "setup", "--package", "svm"])
+            run(&["test", "--quiet", "--package", "setup", "--package", "svm", "--package", "vmx"])
         }),
     ]
 }

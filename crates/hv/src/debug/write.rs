@@ -4,6 +4,7 @@
 //! refused here, and so is what the guest itself could not bring about with an instruction: bits that this CPU
 //! does not have, long mode switched off or on under 64-bit code.
 use super::segments;
+use crate::instruction::load_pae_pointers;
 use crate::{Host, debug::hardware::Hardware};
 use stub::{Refused, Register, Regs};
 use vcpu::{Seg, System, Vcpu};
@@ -70,7 +71,7 @@ pub(super) fn set<H: Host>(
     match register {
         Register::Cr0 => {
             require(value & !CR0 == 0)?;
-            Mode { cr0: value | cr::CR0_ET, ..Mode::of(vcpu) }.apply(vcpu)
+            Mode { cr0: value | cr::CR0_ET, ..Mode::of(vcpu) }.apply(host, vcpu)
         }
         Register::Cr3 => cr3(host, vcpu, value),
         Register::Cr4 => {
@@ -80,7 +81,7 @@ pub(super) fn set<H: Host>(
             // The depth of the tables does not change while they are in use (APM 2, 3.1.3).
             let depth = (value ^ mode.cr4) & CR4_LA57 != 0;
             require(!depth || five_levels && mode.efer & cr::EFER_LMA == 0)?;
-            Mode { cr4: value, ..mode }.apply(vcpu)
+            Mode { cr4: value, ..mode }.apply(host, vcpu)
         }
         Register::Efer => {
             let mode = Mode::of(vcpu);
@@ -88,7 +89,7 @@ pub(super) fn set<H: Host>(
             let changed = (value ^ mode.efer) & !(cr::EFER_LMA | cr::EFER_SVME);
             require(value & cr::EFER_SVME == 0 && changed & !known(host, &EFER) == 0)?;
             require(changed & cr::EFER_LME == 0 || mode.cr0 & cr::CR0_PG == 0)?;
-            Mode { efer: mode.efer ^ changed, ..mode }.apply(vcpu)
+            Mode { efer: mode.efer ^ changed, ..mode }.apply(host, vcpu)
         }
         Register::Cr8 => {
             require(value <= 15)?;
@@ -133,6 +134,7 @@ fn cr3<H: Host>(host: &H, vcpu: &mut dyn Vcpu, value: u64) -> Result<(), Refused
     };
     require(value.wrapping_shr(bits) == 0)?;
     vcpu.set_system(System::Cr3, value);
+    load_pae_pointers(host, vcpu);
     vcpu.flush();
     Ok(())
 }
@@ -169,7 +171,7 @@ impl Mode {
         self.efer & cr::EFER_LMA == 0 || code & BOTH != BOTH
     }
 
-    fn apply(mut self, vcpu: &mut dyn Vcpu) -> Result<(), Refused> {
+    fn apply<H: Host>(mut self, host: &H, vcpu: &mut dyn Vcpu) -> Result<(), Refused> {
         let old = self.efer;
         let cr0 = |bit| self.cr0 & bit != 0;
         let long = self.efer & cr::EFER_LME != 0 && cr0(cr::CR0_PG);
@@ -187,6 +189,7 @@ impl Mode {
         vcpu.set_system(System::Cr0, self.cr0);
         vcpu.set_system(System::Cr4, self.cr4);
         vcpu.set_system(System::Efer, self.efer);
+        load_pae_pointers(host, vcpu);
         vcpu.flush();
         Ok(())
     }

@@ -39,7 +39,8 @@ fn nested(mut tables: Tables) -> Nested<Tables> {
         map(&mut tables, root, page, FF_PAGE, 0x1000, USER, PageSize::Size4K).unwrap();
     }
     let own = tables.alloc().unwrap();
-    Nested::new(tables, Roots { guest: root, own }, HOLE, FF_PAGE, END).unwrap()
+    let roots = Roots { guest: root.into(), own };
+    Nested::new(tables, roots, paging::mtrr::Mtrrs::none(), HOLE, FF_PAGE, END).unwrap()
 }
 
 impl Bench {

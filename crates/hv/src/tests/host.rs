@@ -101,6 +101,9 @@ impl Host for ModelHost {
         }
         true
     }
+    fn write_xcr(&self, register: u32, value: u64) -> bool {
+        register == 0 && value & 1 != 0
+    }
     fn load_microcode(&self, patch: &[u8; crate::MICROCODE]) -> bool {
         self.patches.borrow_mut().push(patch.to_vec());
         true

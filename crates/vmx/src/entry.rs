@@ -1,0 +1,219 @@
+//! Before an entry and after an exit, where there is more to do than to enter: events, the held interrupts, failures.
+use crate::parts::{Refused, Vmx};
+use crate::switch::{self, vmread, vmwrite};
+use crate::{decode, event};
+use vcpu::{Event, Exit, Gpr, Vcpu};
+use x86defs::vmx::{activity, event as word, exit, field, shadow};
+use x86defs::{cr, dr, rflags, vector};
+
+impl Vmx {
+    /// What the next entry needs beside entering.
+    #[cold]
+    pub(crate) fn before(&mut self) {
+        self.injecting = None;
+        if let Some(what) = self.queued.take() {
+            self.deliver(what);
+        } else if self.hold && vmread(field::GUEST_RFLAGS) & (rflags::IF | rflags::TF) == rflags::IF
+        {
+            // One instruction without interrupts; with TF set, BS would have to be pending (SDM 3C, 26.3.1.5).
+            self.set_shadow(shadow::STI, true);
+        }
+        // Once more after an event, so that it is not taken for that of a later entry.
+        self.prepare = self.hold || self.queued.is_some() || self.injecting.is_some();
+    }
+
+    /// Hand an event to the CPU (SDM 3C, 26.6).
+    fn deliver(&mut self, what: Event) {
+        let blocked = vmread(field::GUEST_INTERRUPTIBILITY);
+        if what == Event::Nmi {
+            if blocked & shadow::MOV_SS != 0 {
+                // One instruction later: `hv` has the NMI window open, which ends the run.
+                self.queued = Some(what);
+                return;
+            }
+            self.set_shadow(shadow::STI | shadow::NMI, false);
+        } else {
+            self.set_shadow(shadow::STI | shadow::MOV_SS, false);
+        }
+        if event::is_software(what) {
+            // It pushes RIP plus the length.
+            vmwrite(field::ENTRY_LENGTH, 1);
+            vmwrite(field::GUEST_RIP, self.rip.wrapping_sub(1));
+        }
+        let (word, error) = event::encode(what);
+        if word & word::ERROR_VALID != 0 {
+            vmwrite(field::ENTRY_ERROR, error.into());
+        }
+        vmwrite(field::ENTRY_EVENT, word.into());
+        self.injecting = Some(what);
+    }
+
+    /// The guest did not run: an NMI came first, or the CPU refused.
+    #[cold]
+    pub(crate) fn not_entered(&mut self, status: u32) -> Exit {
+        if let Some(what) = self.injecting.take() {
+            vmwrite(field::ENTRY_EVENT, 0);
+            vmwrite(field::GUEST_RIP, self.rip);
+            self.queued = Some(what);
+            self.prepare = true;
+        }
+        if status == 2 {
+            return Exit::Nmi;
+        }
+        self.refused = Some(Refused::Instruction(vmread(field::INSTRUCTION_ERROR) as u32));
+        Exit::Invalid
+    }
+
+    /// An exit that is not CPUID's. `None`: the guest runs on.
+    #[inline(never)]
+    pub(crate) fn after(&mut self, reason: u32) -> Option<Exit> {
+        let injected = self.injecting.take();
+        if reason & exit::ENTRY_FAILED == 0 && decode::may_interrupt_delivery(reason) {
+            let vectoring = vmread(field::VECTORING_EVENT) as u32;
+            if vectoring & word::VALID != 0 {
+                if reason == exit::TASK_SWITCH {
+                    // The switch delivers the event.
+                    return Some(self.task_gate(vectoring, injected));
+                }
+                self.interrupted(vectoring, injected);
+            }
+        }
+        let found = decode::decode(reason, self.parts.controls.string_io, vmread);
+        match found {
+            Exit::Tick => {
+                self.restart_timer();
+                self.note_sleep();
+            }
+            Exit::Stepped => self.note_sleep(),
+            Exit::PortIo(mut io) => {
+                io.next_rip = self.rip.wrapping_add(vmread(field::INSTRUCTION_LENGTH));
+                return Some(Exit::PortIo(io));
+            }
+            Exit::NestedFault(_) => self.nmi_unblocked(vmread(field::QUALIFICATION) >> 12),
+            Exit::Nmi => {
+                switch::take_nmi();
+                self.note_sleep();
+            }
+            Exit::Init => self.init = true,
+            Exit::NmiWindow if self.queued == Some(Event::Nmi) => return None,
+            Exit::ControlRegister => self.control_register(),
+            Exit::Exception { vector, .. } => {
+                let info = vmread(field::EXIT_EVENT) as u32;
+                self.nmi_unblocked(u64::from(info & word::NMI_UNBLOCKED != 0));
+                if vector == vector::DB {
+                    Self::note_debug();
+                }
+                return Some(self.met(found, vector));
+            }
+            Exit::Invalid => {
+                self.refused = Some(Refused::Exit(reason));
+                if let Some(what) = injected {
+                    vmwrite(field::ENTRY_EVENT, 0);
+                    self.queue(what);
+                }
+            }
+            _ => {}
+        }
+        Some(found)
+    }
+
+    /// A task switch by an event through a task gate.
+    fn task_gate(&mut self, vectoring: u32, injected: Option<Event>) -> Exit {
+        let found = decode::decode(exit::TASK_SWITCH, false, vmread);
+        let Exit::TaskSwitch(mut switch) = found else { return found };
+        let ours = injected.is_some_and(event::is_software);
+        if ours {
+            self.rip = self.rip.wrapping_add(1);
+            vmwrite(field::GUEST_RIP, self.rip);
+        }
+        switch.software = event::executed_again(vectoring) && !ours;
+        if vectoring & word::ERROR_VALID != 0 {
+            switch.error = Some(vmread(field::VECTORING_ERROR) as u32);
+        }
+        Exit::TaskSwitch(switch)
+    }
+
+    pub(crate) fn queue(&mut self, what: Event) {
+        self.queued = Some(what);
+        self.prepare = true;
+    }
+
+    /// The exit came in the middle of a delivery: the event is delivered again (SDM 3C, 27.2.4).
+    fn interrupted(&mut self, vectoring: u32, injected: Option<Event>) {
+        let ours = injected.is_some_and(event::is_software);
+        if event::executed_again(vectoring) && !ours {
+            return;
+        }
+        if ours {
+            // It was entered one byte before.
+            self.rip = self.rip.wrapping_add(1);
+            vmwrite(field::GUEST_RIP, self.rip);
+        }
+        if let Some(what) = event::decode(vectoring, || vmread(field::VECTORING_ERROR) as u32) {
+            self.queue(what);
+        }
+    }
+
+    /// An IRET had unblocked NMIs before it faulted, and is executed again (SDM 3C, 27.2.3).
+    fn nmi_unblocked(&self, bit: u64) {
+        if bit & 1 != 0 && self.queued.is_none() {
+            self.set_shadow(shadow::NMI, true);
+        }
+    }
+
+    /// An exit by #DB leaves DR6 as it was, and tells what it would be (SDM 3C, table 27-1).
+    fn note_debug() {
+        let told = vmread(field::QUALIFICATION) & (dr::DR6_B | dr::DR6_BD | dr::DR6_BS);
+        // SAFETY: DR6 is the guest's; nothing of the VMM's depends on it.
+        unsafe { switch::write_dr6(switch::read_dr6() & !dr::DR6_B | told) };
+    }
+
+    /// An exception we intercept, raised perhaps by the delivery of another: what the CPU would have made of both.
+    fn met(&mut self, found: Exit, second: u8) -> Exit {
+        let Some(Event::Exception(first, _)) = self.queued else { return found };
+        match event::meet(first, second) {
+            event::Meeting::Second => {
+                // The first is raised again by the instruction, if it is a fault; the second is delivered.
+                self.queued = None;
+                found
+            }
+            event::Meeting::Double => {
+                self.queued = None;
+                Exit::Exception { vector: vector::DF, error: 0, address: 0 }
+            }
+            event::Meeting::Triple => Exit::TripleFault,
+        }
+    }
+
+    /// A write of CR0 or CR4 that differs in a bit of ours (SDM 3C, 25.3). CR0.NE is only shown as the guest wants
+    /// it: then the instruction runs on the CPU, with all that it does to the mode. CR4.VMXE and SMXE do not exist.
+    fn control_register(&mut self) {
+        let qualification = vmread(field::QUALIFICATION);
+        let gpr = Gpr::from_encoding((qualification >> 8) as u8 & 15);
+        let value = self.gpr(gpr);
+        let both = |bits| value & bits == bits;
+        // What raises #GP anyway must not be seen in the shadow.
+        let lawful = both(cr::CR0_PE) || !both(cr::CR0_PG);
+        let lawful = lawful && (both(cr::CR0_CD) || !both(cr::CR0_NW));
+        // Bits 5:0 of the qualification: MOV to CR0.
+        if qualification & 0x3f == 0 && lawful {
+            vmwrite(field::CR0_SHADOW, value);
+            return;
+        }
+        let protected = vmread(field::GUEST_CR0) & cr::CR0_PE != 0;
+        vmwrite(field::GUEST_RFLAGS, vmread(field::GUEST_RFLAGS) | rflags::RF);
+        self.queue(Event::Exception(vector::GP, protected.then_some(0)));
+    }
+
+    /// Note whether the guest sleeps: the exits that come then are few.
+    fn note_sleep(&mut self) {
+        self.asleep = vmread(field::GUEST_ACTIVITY) != activity::ACTIVE;
+    }
+
+    /// RIP is set for a guest that slept in HLT: it no longer does.
+    #[cold]
+    pub(crate) fn wake(&mut self) {
+        self.asleep = false;
+        vmwrite(field::GUEST_ACTIVITY, activity::ACTIVE);
+    }
+}

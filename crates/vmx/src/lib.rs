@@ -1,0 +1,30 @@
+//! [`vcpu::Vcpu`] on Intel's VMX with EPT and unrestricted guest: the VMCS, the world switch, the decoding of exits.
+//! Source: SDM 3C, chapters 23 to 28. Knows nothing of devices, breakpoints or links.
+#![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod capability;
+pub mod check;
+pub mod decode;
+mod enable;
+mod entry;
+mod event;
+mod maps;
+mod parts;
+mod registers;
+mod run;
+mod switch;
+
+pub use capability::{Controls, Refusal};
+pub use enable::{Region, enable};
+pub use maps::{IoMap, MsrMap};
+pub use parts::{HostState, Parts, Vmx};
