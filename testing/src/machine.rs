@@ -253,6 +253,10 @@ impl Machine {
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait()?;
+            // A panic, as Bochs sees it.
+            if self.ended.is_some() && self.errors().contains("soft power off") {
+                self.ended = Some(ExitStatus::default());
+            }
         }
         // The first is power-on.
         if self.ended.is_none()
@@ -359,7 +363,8 @@ impl Machine {
         if self.debugger.is_some() {
             // What it says there is about sound cards.
             let said = self.text("bochs");
-            return said.lines().filter(|line| line.contains(">>PANIC<<")).collect();
+            let panics = said.lines().filter(|line| line.contains(">>PANIC<<"));
+            return panics.map(|line| format!("{line}\n")).collect();
         }
         let lines = text.lines().filter(|line| !line.contains("TCG doesn't support"));
         lines.map(|line| format!("{line}\n")).collect()
