@@ -65,6 +65,8 @@ fn opcode(theirs: &Instruction) -> Option<Opcode> {
         Mnemonic::Invd => Opcode::Invd,
         Mnemonic::Monitor => Opcode::Monitor,
         Mnemonic::Mwait => Opcode::Mwait,
+        // With REP before it, it is VMMCALL all the same outside of an encrypted guest (APM 3, VMGEXIT).
+        Mnemonic::Vmmcall | Mnemonic::Vmgexit => Opcode::Vmmcall,
         Mnemonic::Syscall => Opcode::Syscall,
         Mnemonic::Sysret | Mnemonic::Sysretq => Opcode::Sysret,
         Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => Opcode::Pushf,
@@ -126,7 +128,7 @@ fn string(theirs: &Instruction, ours: &emu::Instruction, bits: u32) {
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let plain: [&[u8]; 20] = [
+    let plain: [&[u8]; 22] = [
         &[0x0f, 0xa2],
         &[0x0f, 0x32],
         &[0x0f, 0x30],
@@ -134,6 +136,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         &[0x0f, 0x08],
         &[0x0f, 0x01, 0xc8],
         &[0x0f, 0x01, 0xc9],
+        &[0x0f, 0x01, 0xd9],
+        &[0xf3, 0x0f, 0x01, 0xd9],
         &[0x0f, 0x05],
         &[0x48, 0x0f, 0x07],
         &[0x66, 0x9c],
