@@ -28,7 +28,8 @@ fn check(bytes: &[u8], code: CodeSize, bits: u32) {
     }
     // Intel gives these none of 66h, F2h and F3h; AMD says nothing of them, and they do no harm: what is
     // no such instruction does not exit as one.
-    let prefixed = matches!(ours.opcode, Opcode::Monitor | Opcode::Mwait) && theirs.is_invalid();
+    let bare = matches!(ours.opcode, Opcode::Monitor | Opcode::Mwait | Opcode::Xsetbv);
+    let prefixed = bare && theirs.is_invalid();
     assert!(
         prefixed || Some(ours.opcode) == expected,
         "{bits} bits: {bytes:02x?} is {theirs:?}, seen {ours:?}"
@@ -65,6 +66,7 @@ fn opcode(theirs: &Instruction) -> Option<Opcode> {
         Mnemonic::Invd => Opcode::Invd,
         Mnemonic::Monitor => Opcode::Monitor,
         Mnemonic::Mwait => Opcode::Mwait,
+        Mnemonic::Xsetbv => Opcode::Xsetbv,
         // With REP before it, it is VMMCALL all the same outside of an encrypted guest (APM 3, VMGEXIT).
         Mnemonic::Vmmcall | Mnemonic::Vmgexit => Opcode::Vmmcall,
         Mnemonic::Syscall => Opcode::Syscall,
@@ -125,6 +127,25 @@ fn string(theirs: &Instruction, ours: &emu::Instruction, bits: u32) {
         _ => None,
     };
     assert_eq!(ours.segment, segment, "{theirs:?}");
+}
+
+/// Every opcode of one and two bytes, with what may stand before it and some of what may stand behind.
+#[cfg(test)]
+pub(crate) fn all_opcodes() {
+    let before: [&[u8]; 9] =
+        [&[], &[0x66], &[0x67], &[0xf2], &[0xf3], &[0x2e], &[0x65], &[0x40], &[0x48]];
+    for before in before {
+        for (first, second) in
+            (0..=255).flat_map(|first| (0..=255).map(move |second| (first, second)))
+        {
+            // Behind 0Fh 01h stands a third byte of the opcode.
+            let thirds = if (first, second) == (0x0f, 0x01) { 256 } else { 2 };
+            for third in 0..thirds {
+                let third = if thirds == 2 { third * 0xc0 } else { third } as u8;
+                run(&[before, &[first, second, third], &[0; 8]].concat());
+            }
+        }
+    }
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

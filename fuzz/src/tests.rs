@@ -28,6 +28,12 @@ fn what_broke_a_target_once_does_not_again() {
     replay(Path::new(CRASHERS), |target, input| (target.run)(input));
 }
 
+/// The fuzzer finds an opcode that one of the two does not know when it runs; this is sooner.
+#[test]
+fn the_decoder_agrees_on_every_opcode() {
+    crate::decoder::all_opcodes();
+}
+
 #[test]
 fn every_input_that_is_kept_is_replayed() {
     let folder = tempfile::tempdir().unwrap();
