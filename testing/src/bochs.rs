@@ -29,6 +29,10 @@ use crate::{Config, Console, debugger::Debugger};
 /// Instructions in a second of the machine's time. A UART's byte, a timer's tick and a time-out are as many
 /// instructions long as this says.
 const IPS: u32 = 20_000_000;
+/// How much longer things may take than in QEMU.
+pub(crate) const BOCHS_IS_SLOWER: u32 = 4;
+/// Its configuration, in the directory of a machine's files.
+const CONFIGURATION: &str = "bochsrc";
 /// Bochs keeps the rest of a larger memory in a file.
 const MOST_HOST_MEMORY: u64 = 2048;
 
@@ -48,13 +52,13 @@ pub(crate) fn start(config: &Config, root: &Path, dir: &Path) -> Result<Bochs> {
         Console::File => None,
         Console::Stdio => Some(terminal()?),
     };
-    fs::write(dir.join("bochsrc"), file(config, root, dir, link, console)?)?;
+    fs::write(dir.join(CONFIGURATION), file(config, root, dir, link, console)?)?;
     let libraries = root.join("usr/lib/x86_64-linux-gnu");
     // Its own loader, for its C library may be newer than this computer's. `setpriv` so that it dies with us.
     let mut cmd = Command::new("setpriv");
     cmd.args(["--pdeathsig", "KILL"]).arg(libraries.join("ld-linux-x86-64.so.2"));
     cmd.arg("--library-path").arg(&libraries).arg(root.join("usr/bin/bochs-bin"));
-    cmd.args(["-debugger", "-q", "-f"]).arg(dir.join("bochsrc"));
+    cmd.args(["-debugger", "-q", "-f"]).arg(dir.join(CONFIGURATION));
     cmd.env("LTDL_LIBRARY_PATH", libraries.join("bochs/plugins"));
     cmd.env("BXSHARE", root.join("usr/share/bochs"));
     cmd.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
@@ -62,6 +66,11 @@ pub(crate) fn start(config: &Config, root: &Path, dir: &Path) -> Result<Bochs> {
     let mut child = cmd.spawn().context("starting Bochs")?;
     let debugger = Debugger::new(&mut child, !config.paused)?;
     Ok(Bochs { child, debugger })
+}
+
+/// Whether Bochs runs the machine whose link is the socket `link`.
+pub(crate) fn is_at(link: &Path) -> bool {
+    link.with_file_name(CONFIGURATION).exists()
 }
 
 /// What the machine asks for that Bochs has not.

@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::bochs::{self, BOCHS_IS_SLOWER};
+
 /// A running gdb; dropping it kills it.
 #[derive(Debug)]
 pub struct Gdb {
@@ -40,6 +42,9 @@ impl Gdb {
     /// As [`Gdb::attach`].
     pub fn attach_with(program: &str, link: &Path) -> Result<Self> {
         let mut gdb = Self::start_with(program)?;
+        if bochs::is_at(link) {
+            gdb.limit *= BOCHS_IS_SLOWER;
+        }
         let said = gdb.command(&format!("target remote {}", link.display()))?;
         // It shows where the guest is; there are no symbols.
         if !said.contains(" in ?? ()") {

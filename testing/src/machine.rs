@@ -12,13 +12,14 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Debugger, Gdb, Qmp, Screen, bochs::Bochs, keys};
+use crate::{
+    Debugger, Gdb, Qmp, Screen,
+    bochs::{BOCHS_IS_SLOWER, Bochs},
+    keys,
+};
 
 /// How often files and processes are looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);
-
-/// How much longer things may take in Bochs.
-const BOCHS_IS_SLOWER: u32 = 4;
 
 /// A running PC; dropping it kills it.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
     )
 )]
 
+mod bochs;
 pub mod decode;
 mod enable;
 mod event;

@@ -1,11 +1,11 @@
 //! [`Vcpu`] on SVM: running the guest, its registers, what it may do.
 use crate::parts::{Svm, set};
-use crate::{decode::decode, event, registers, switch, tcg};
+use crate::{bochs, decode::decode, event, registers, switch, tcg};
 use core::sync::atomic::Ordering;
 use vcpu::{Capabilities, Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu, Wait};
 use x86defs::vmcb::event as vmcb_event;
 use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, tlb};
-use x86defs::{cr, dr, rflags, segment};
+use x86defs::{cr, dr, rflags, segment, vector};
 
 /// About a millisecond of the TSC at 2 to 4 GHz: how often an idle CPU looks at the line.
 const MWAITX_TICKS: u32 = 3_000_000;
@@ -73,9 +73,13 @@ impl Vcpu for Svm {
         }
         let control = &self.vmcb().control;
         let exit = decode(control.exit_code, control.exit_info1, control.exit_info2);
-        // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).
-        if matches!(exit, Exit::Nmi | Exit::Init) {
-            self.wait(Wait::Nmi);
+        match exit {
+            // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).
+            Exit::Nmi | Exit::Init => drop(self.wait(Wait::Nmi)),
+            Exit::Exception { vector: vector::DB, .. } => {
+                bochs::name_cause(&mut self.vmcb_mut().save, switch::read_dr);
+            }
+            _ => {}
         }
         exit
     }
