@@ -3,7 +3,7 @@ use crate::parts::{Refused, Vmx};
 use crate::switch::{self, vmread, vmwrite};
 use crate::{decode, event};
 use vcpu::{Event, Exit, Gpr, Vcpu};
-use x86defs::vmx::{activity, event as word, exit, field, shadow};
+use x86defs::vmx::{activity, event as word, exit, field, pending, shadow};
 use x86defs::{cr, dr, rflags, vector};
 
 impl Vmx {
@@ -13,13 +13,31 @@ impl Vmx {
         self.injecting = None;
         if let Some(what) = self.queued.take() {
             self.deliver(what);
-        } else if self.hold && vmread(field::GUEST_RFLAGS) & (rflags::IF | rflags::TF) == rflags::IF
-        {
-            // One instruction without interrupts; with TF set, BS would have to be pending (SDM 3C, 26.3.1.5).
-            self.set_shadow(shadow::STI, true);
+        } else if self.hold {
+            self.hold_off();
         }
         // Once more after an event, so that it is not taken for that of a later entry.
         self.prepare = self.hold || self.queued.is_some() || self.injecting.is_some();
+    }
+
+    /// One instruction without interrupts, by the shadow of an STI. With TF set, a shadow asks for BS to be pending (SDM
+    /// 3C, 26.3.1.5): after MOV SS that is how it would be; after STI it would trap at once, and `hv` has cleared IF.
+    fn hold_off(&self) {
+        let flags = vmread(field::GUEST_RFLAGS);
+        if flags & rflags::TF == 0 {
+            if flags & rflags::IF != 0 {
+                self.set_shadow(shadow::STI, true);
+            }
+            return;
+        }
+        self.set_shadow(shadow::STI, false);
+        // Bochs leaves BS pending when the instruction faulted in the nested tables before it could trap (seen on 2.7).
+        let shadowed = vmread(field::GUEST_INTERRUPTIBILITY) & shadow::MOV_SS != 0;
+        let left = vmread(field::GUEST_PENDING_DEBUG);
+        let due = left & !pending::BS | if shadowed { pending::BS } else { 0 };
+        if due != left {
+            vmwrite(field::GUEST_PENDING_DEBUG, due);
+        }
     }
 
     /// Hand an event to the CPU (SDM 3C, 26.6).
