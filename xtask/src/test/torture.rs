@@ -316,7 +316,15 @@ fn unharmed(machine: &Machine, image: &[u8]) -> Result<()> {
 
 /// Random code ends in the same way with and without the VMM: vector, registers, memory.
 fn same() -> Result<()> {
-    let (under, bare) = (outcomes(true, 0, REPEATABLE)?, outcomes(false, 0, REPEATABLE)?);
+    let mut both = (outcomes(true, 0, REPEATABLE)?, outcomes(false, 0, REPEATABLE)?);
+    for _ in 0..3 {
+        // Behind a boot, which a busy computer makes of a slow case, memory is another.
+        if both.0.boots == both.1.boots {
+            break;
+        }
+        both = (outcomes(true, 0, REPEATABLE)?, outcomes(false, 0, REPEATABLE)?);
+    }
+    let (under, bare) = (both.0.values, both.1.values);
     // A case that an NMI met is not told of.
     let name = |line: &str| line.split_once(": ").map(|(name, _)| name.to_owned());
     let other = |line: &str| bare.iter().find(|other| name(other) == name(line));
@@ -330,12 +338,19 @@ fn same() -> Result<()> {
     for (line, _) in differ {
         let case = line.split(['.', ':']).nth(1).context("a case has a number")?.parse()?;
         let (under, bare) = (outcomes(true, case, case + 1)?, outcomes(false, case, case + 1)?);
+        let (under, bare) = (under.values, bare.values);
         ensure!(under == bare, "with the VMM: {under:?}\nwithout it: {bare:?}");
     }
     Ok(())
 }
 
-fn outcomes(under: bool, from: u64, to: u64) -> Result<Vec<String>> {
+/// What became of a run's cases.
+struct Outcomes {
+    values: Vec<String>,
+    boots: u32,
+}
+
+fn outcomes(under: bool, from: u64, to: u64) -> Result<Outcomes> {
     let mut run = Run::start(under, format!("seed={SEED:x} cases={to:x} repeatable"), from)?;
     let deadline = Instant::now() + Duration::from_secs(150);
     while !run.machine.console().contains("VERDICT PASS\n") {
@@ -344,5 +359,6 @@ fn outcomes(under: bool, from: u64, to: u64) -> Result<Vec<String>> {
         run.go_on()?;
     }
     println!("with the VMM: {under}, {:?}", run.tally);
-    Ok(facts::values(&(run.said + &run.machine.console())))
+    let values = facts::values(&(run.said + &run.machine.console()));
+    Ok(Outcomes { values, boots: run.tally.boots })
 }
