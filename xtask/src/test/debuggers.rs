@@ -62,7 +62,8 @@ fn lldb() -> Result<()> {
         "process connect --plugin gdb-remote unix-connect://{}",
         guest.machine.link().display()
     );
-    let run = |commands: &[String], interrupt: bool| -> Result<String> {
+    // Interrupted every so often, if it is.
+    let run = |commands: &[String], interrupt: Option<Duration>| -> Result<String> {
         let mut lldb = Command::new("setpriv");
         lldb.args(["--pdeathsig", "KILL"]).arg(&program).args(["--no-lldbinit", "--batch"]);
         lldb.args(["--one-line", &connect]);
@@ -77,7 +78,7 @@ fn lldb() -> Result<()> {
         let (to, done) = std::sync::mpsc::channel();
         thread::spawn(move || to.send(child.wait_with_output()));
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut next = Instant::now() + Duration::from_secs(4);
+        let mut next = interrupt.map(|every| Instant::now() + every);
         loop {
             if let Ok(output) = done.recv_timeout(Duration::from_millis(50)) {
                 let output = output?;
@@ -90,8 +91,10 @@ fn lldb() -> Result<()> {
                 let text = done.recv()??;
                 bail!("lldb does not end:\n{}", String::from_utf8_lossy(&text.stdout));
             }
-            if interrupt && now > next {
-                next = now + Duration::from_secs(4);
+            if let Some(every) = interrupt
+                && next.is_some_and(|next| now > next)
+            {
+                next = Some(now + every);
                 Command::new("kill").args(["-INT", &pid.to_string()]).status()?;
             }
         }
@@ -118,7 +121,10 @@ fn lldb() -> Result<()> {
         "process plugin packet monitor version".into(),
         "detach".into(),
     ];
-    let said = run(&commands, false)?;
+    let begun = Instant::now();
+    let said = run(&commands, None)?;
+    // An interrupt that comes before it runs the guest ends it: it has started by then.
+    let every = begun.elapsed().clamp(Duration::from_secs(4), Duration::from_secs(20));
     for wanted in [
         "cr0 = 0x00000000800",
         "efer = 0x0000000000000500",
@@ -138,9 +144,13 @@ fn lldb() -> Result<()> {
         ensure!(said.contains(wanted), "no {wanted:?} from lldb:\n{said}");
     }
     // What fails ends the batch, and the session with it.
-    let said = run(&["memory read --count 1 0xfee00000".into()], false)?;
+    let said = run(&["memory read --count 1 0xfee00000".into()], None)?;
     ensure!(said.contains("error: memory read failed for 0xfee00000"), "{said}");
-    let said = run(&["continue".into(), "register read rip".into(), "detach".into()], true)?;
-    ensure!(said.matches("signal SIGINT").count() > 1 && said.contains("detached"), "{said}");
+    let commands = ["continue".into(), "register read rip".into(), "detach".into()];
+    let said = run(&commands, Some(every))?;
+    ensure!(
+        said.matches("signal SIGINT").count() > 1 && said.contains("detached"),
+        "not interrupted, or not detached, by lldb:\n{said}"
+    );
     guest.lives(&mut guest.attach()?)
 }
