@@ -75,8 +75,9 @@ pub(crate) fn locked(hole: Hole) {
         "xor byte ptr [{b}], 0x55", b = in(reg) b, options(nostack));
     if cpu::has(1, 2, 13) {
         let high: u64;
-        cpu_asm!("mov {s}, rbx", "xor ebx, ebx", "lock cmpxchg16b [{b}]", "mov rbx, {s}",
-            s = out(reg) _, b = in(reg) b, inout("rax") 0_u64 => taken, inout("rdx") 0_u64 => high,
+        // Not in a register of the compiler's choice: RBX is one of them.
+        cpu_asm!("mov r8, rbx", "xor ebx, ebx", "lock cmpxchg16b [rsi]", "mov rbx, r8",
+            out("r8") _, in("rsi") b, inout("rax") 0_u64 => taken, inout("rdx") 0_u64 => high,
             in("rcx") 3_u64, options(nostack));
         fact("hole.cmpxchg16b", (taken, high), (u64::MAX, u64::MAX));
     }

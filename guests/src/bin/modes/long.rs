@@ -70,8 +70,8 @@ pub(crate) fn exchange() {
     // Virtual-8086 mode; flags that do not exist.
     for operand in [0x2_0000_u64, 0x048b_a000] {
         let zero: u8;
-        cpu_asm!("mov r10, rbx", "pushfq", "popfq", "add r9, {o}", "lock cmpxchg16b [r8]", "mov eax, 0", "cpuid", "setz {z}",
-            "mov rbx, r10", o = in(reg) operand, z = lateout(reg_byte) zero, in("r8") at, inout("r9") 0_u64 => _,
+        cpu_asm!("mov r10, rbx", "pushfq", "popfq", "add r9, {o}", "lock cmpxchg16b [r8]", "mov eax, 0", "cpuid", "setz r11b",
+            "mov rbx, r10", o = in(reg) operand, out("r11b") zero, in("r8") at, inout("r9") 0_u64 => _,
             out("r10") _, inout("rax") 1_u64 => _, inout("rdx") 2_u64 => _, inout("rcx") 2_u64 => _);
         fact("long.cmpxchg16b", (zero, cpu::read64(at + 8)), (1, 2));
         cpu::write64(at, 1);
