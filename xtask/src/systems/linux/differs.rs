@@ -86,6 +86,10 @@ pub(super) const LINUX: &[Differs] = &[
 /// For Xen and its dom0.
 pub(super) const XEN: &[Differs] = &and_linux::<{ LINUX.len() + ONLY_XEN.len() }>(ONLY_XEN);
 const ONLY_XEN: &[Differs] = &[
+    Lines {
+        pattern: r"^LOG (clocksource: |tsc: |TSC found unstable|sched_clock: )",
+        why: "dom0 compares the TSC with Xen's clock, and in an emulator distrusts it, bare too",
+    },
     Lines { pattern: r"^\(XEN\)  \[[0-9a-f]+, [0-9a-f]+\] ", why: MEMORY },
     Map {
         pattern: r"^LOG Xen: \[mem 0x(?<first>\w+)-0x(?<last>\w+)\] (?<kind>\w+)",
