@@ -113,6 +113,7 @@ fn file(
         "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1\n\
          memory: guest={memory}, host={host}\n\
          clock: sync=none, time0={time}\n\
+         port_e9_hack: enabled=1\n\
          romimage: file={bios}\n\
          vgaromimage: file={share}/vgabios/vgabios.bin\n\
          display_library: rfb, options=\"timeout=0\"\n\

@@ -15,8 +15,7 @@ const BOCHS: Package<'_> = Package::amd64("trixie", "bochs-term");
 /// # Errors
 /// When Debian's archive cannot be reached.
 pub(crate) fn root() -> Result<PathBuf> {
-    let root = BOCHS.with_dependencies()?;
-    Ok(root)
+    BOCHS.with_dependencies()
 }
 
 /// Its name and version, as in `Bochs 3.0`.

@@ -51,7 +51,7 @@ pub(crate) fn load_intel<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu, linear:
     let pages = (begin & 0xfff).wrapping_add(size).div_ceil(0x1000);
     let together = (1..pages)
         .all(|n| find(page(n)) == Some((first & !0xfff).wrapping_add(n.wrapping_mul(0x1000))));
-    let (base, len, is_ram) = machine.host.extent(first);
-    let inside = is_ram && first >= base && first.wrapping_add(size) <= len;
+    let (_, last, is_ram) = machine.host.extent(first);
+    let inside = is_ram && size.saturating_sub(1) <= last.saturating_sub(first);
     together && inside && machine.host.write_msr(msr::BIOS_UPDT_TRIG, first.wrapping_add(HEADER))
 }

@@ -1,6 +1,6 @@
-//! The probe: a boot loader that the firmware starts again, inside the guest, asks whether the VMM is
-//! there, and what starts a disk for it tells why it cannot. Once an operating system has turned on paging the instruction is #UD for ever, as on
-//! the bare machine.
+//! The probe: a boot loader that the firmware starts again, inside the guest, asks whether the VMM is there, and what
+//! starts a disk for it tells why it cannot. Once an operating system has turned on paging the instruction is #UD for
+//! ever, as on the bare machine.
 use crate::instruction::{inject_ud, skip};
 use crate::{Cpu, Host, Machine};
 use emu::Opcode;

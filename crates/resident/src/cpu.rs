@@ -191,7 +191,7 @@ fn svm(carve: &mut Carve, common: &Common<'_>) -> Result<Svm, Failure> {
         vmcb: NonNull::from(vmcb),
         vmcb_hpa,
         host_vmcb_hpa,
-        io_map: svm::IoMap(io),
+        io_map: vcpu::IoMap(io),
         io_map_hpa,
         msr_map: svm::MsrMap(msrs),
         msr_map_hpa,
@@ -225,7 +225,7 @@ fn vmx(carve: &mut Carve, common: &Common<'_>) -> Result<Vmx, Failure> {
     let nmi = unsafe { &(*common.local).nmi };
     let parts = vmx::Parts {
         controls: controls.map_err(Failure::Vmx)?,
-        io_map: vmx::IoMap(io),
+        io_map: vcpu::IoMap(io),
         io_map_hpa,
         msr_map: vmx::MsrMap(msrs),
         msr_map_hpa,

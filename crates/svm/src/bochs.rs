@@ -1,8 +1,18 @@
 //! Bochs (seen on 3.0) writes DR6 only when it delivers a #DB, so that one that is intercepted tells no cause. A CPU
-//! writes it before (APM 2, 15.12.2), and none has a #DB without a cause. Here it is made up for, from what could
-//! have been the cause.
+//! writes it before (APM 2, 15.12.2). Here it is made up for, from what could have been the cause: there alone, for on
+//! a CPU INT1 has a #DB without a cause in DR6, and a task switch has one of its own.
+use core::arch::asm;
 use x86defs::vmcb::{Save, seg};
 use x86defs::{cr, dr, rflags};
+
+/// Whether this is Bochs, whose debugging port reads as its number. On a PC nothing is there, and it reads FFh.
+pub(crate) fn present() -> bool {
+    const PORT: u16 = 0xe9;
+    let value: u8;
+    // SAFETY: reading a port that no device of a PC has changes nothing.
+    unsafe { asm!("in al, dx", in("dx") PORT, out("al") value, options(nomem, nostack)) };
+    value == PORT as u8
+}
 
 /// What DR6 says of causes, task switches left out.
 const CAUSES: u64 = dr::DR6_B | dr::DR6_BD | dr::DR6_BS;

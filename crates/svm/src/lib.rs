@@ -24,5 +24,5 @@ mod switch;
 mod tcg;
 
 pub use enable::{Refusal, enable};
-pub use maps::{IoMap, MsrMap};
+pub use maps::MsrMap;
 pub use parts::{Parts, Svm};

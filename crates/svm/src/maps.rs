@@ -1,19 +1,5 @@
-//! The permission maps: which ports and MSRs exit (APM 2, 15.10.1 and 15.11).
-
-/// I/O permission map: a bit a port, 12 KiB (the last page covers accesses that wrap at FFFFh).
-pub struct IoMap(pub &'static mut [u8; 0x3000]);
-
-impl IoMap {
-    /// Watch `count` ports from `first` on, or no longer.
-    pub fn watch(&mut self, first: u16, count: u16, on: bool) {
-        for port in (usize::from(first)..).take(usize::from(count)) {
-            if let Some(byte) = self.0.get_mut(port >> 3) {
-                let bit = 1 << (port & 7);
-                *byte = if on { *byte | bit } else { *byte & !bit };
-            }
-        }
-    }
-}
+//! The MSR permission map: which MSRs exit (APM 2, 15.11). That of ports (15.10.1) is [`vcpu::IoMap`], 12 KiB: its
+//! last page covers accesses that wrap at FFFFh.
 
 /// MSR permission map: two bits an MSR, read then write, 8 KiB.
 pub struct MsrMap(pub &'static mut [u8; 0x2000]);
@@ -41,20 +27,6 @@ mod tests {
     extern crate std;
     use super::*;
     use std::boxed::Box;
-
-    #[test]
-    fn ports_are_bits() {
-        let mut map = IoMap(Box::leak(Box::new([0; 0x3000])));
-        map.watch(0x3f8, 8, true);
-        map.watch(0x92, 1, true);
-        assert_eq!(map.0[0x7f], 0xff);
-        assert_eq!(map.0[0x92 / 8], 1 << 2);
-        map.watch(0x3f8, 8, false);
-        assert_eq!(map.0[0x7f], 0);
-        map.watch(0xffff, 8, true);
-        assert_eq!(map.0[0x1fff], 0x80);
-        assert_eq!(map.0[0x2000], 0x7f);
-    }
 
     #[test]
     fn msrs_are_pairs_in_three_ranges() {

@@ -1,9 +1,9 @@
 //! One virtual CPU: what it is made of.
-use crate::{event, maps::IoMap, maps::MsrMap, registers, switch, tcg};
+use crate::{bochs, event, maps::MsrMap, registers, switch, tcg};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
-use vcpu::{Capabilities, Seg, Segment, System, Vcpu};
+use vcpu::{Capabilities, IoMap, Seg, Segment, System, Vcpu};
 use x86defs::vmcb::{Vmcb, intercept1 as i1, intercept2 as i2, np_enable, tlb};
 use x86defs::{cr, msr, segment, vector};
 
@@ -50,6 +50,8 @@ pub struct Svm {
     pub(crate) software_next: u64,
     /// See [`crate::tcg`]; whether a virtual interrupt was left over by the last run.
     pub(crate) tcg: bool,
+    /// See [`crate::bochs`].
+    pub(crate) bochs: bool,
     pub(crate) left: bool,
     /// V_TPR as interrupts began to be held.
     pub(crate) tpr: u32,
@@ -97,6 +99,7 @@ impl Svm {
             software: false,
             software_next: 0,
             tcg: tcg::present(),
+            bochs: !tcg::present() && bochs::present(),
             left: false,
             tpr: 0,
             everything: false,

@@ -76,7 +76,7 @@ impl Vcpu for Svm {
         match exit {
             // Both are still pending, and taken by our handlers as soon as GIF is 1 (APM 2, 15.21.8, 15.28).
             Exit::Nmi | Exit::Init => drop(self.wait(Wait::Nmi)),
-            Exit::Exception { vector: vector::DB, .. } => {
+            Exit::Exception { vector: vector::DB, .. } if self.bochs => {
                 bochs::name_cause(&mut self.vmcb_mut().save, switch::read_dr);
             }
             _ => {}

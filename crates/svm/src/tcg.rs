@@ -9,7 +9,7 @@
 //! is both 64-bit and 32-bit (`helper_sysenter`; seen on 7.2). No CPU has such a one, and VMRUN refuses it.
 //!
 //! What is done for an emulator's sake outside of this module: [`crate::switch::arm_dr7_for_tcg`],
-//! [`crate::switch::load_cr2_for_bochs`], and in crate `link` the trigger level of the UART's FIFO, which costs other
+//! [`crate::switch::load_cr2_for_bochs`], [`crate::bochs`], and in crate `link` the trigger level of the UART's FIFO, which costs other
 //! UARTs nothing.
 //!
 //! CMPXCHG8B and CMPXCHG16B compute the flags from the kind of an older operation (their translation does not

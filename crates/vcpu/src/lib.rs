@@ -17,7 +17,9 @@
 use core::fmt;
 
 mod exit;
+mod maps;
 pub use exit::{Exit, NestedFault, PortIo, TaskSource, TaskSwitch};
+pub use maps::{IoMap, set_bit};
 pub use paging::walk::Paging;
 pub use x86defs::segment::Segment;
 

@@ -26,5 +26,5 @@ mod switch;
 
 pub use capability::{Controls, Refusal};
 pub use enable::{Region, enable};
-pub use maps::{IoMap, MsrMap};
+pub use maps::MsrMap;
 pub use parts::{HostState, Parts, Vmx};

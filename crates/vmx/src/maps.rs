@@ -1,19 +1,6 @@
-//! The bitmaps: which ports and MSRs exit (SDM 3C, 24.6.4 and 24.6.9).
-
-/// I/O bitmaps A and B: a bit a port. An access that wraps at FFFFh always exits.
-pub struct IoMap(pub &'static mut [u8; 0x2000]);
-
-impl IoMap {
-    /// Watch `count` ports from `first` on, or no longer.
-    pub fn watch(&mut self, first: u16, count: u16, on: bool) {
-        for port in (usize::from(first)..).take(usize::from(count)) {
-            if let Some(byte) = self.0.get_mut(port >> 3) {
-                let bit = 1 << (port & 7);
-                *byte = if on { *byte | bit } else { *byte & !bit };
-            }
-        }
-    }
-}
+//! The MSR bitmaps: which MSRs exit (SDM 3C, 24.6.9). Those of ports (24.6.4) are [`vcpu::IoMap`], 8 KiB; an access that
+//! wraps at FFFFh always exits.
+use vcpu::set_bit;
 
 /// MSR bitmaps: reads of the low and of the high range, then writes.
 pub struct MsrMap(pub &'static mut [u8; 0x1000]);
@@ -28,10 +15,7 @@ impl MsrMap {
         };
         let offset = usize::try_from(msr & 0x1fff).unwrap_or(0);
         for (at, on) in [(region, read), (region | 0x800, write)] {
-            if let Some(byte) = self.0.get_mut(at | offset >> 3) {
-                let bit = 1 << (offset & 7);
-                *byte = if on { *byte | bit } else { *byte & !bit };
-            }
+            set_bit(self.0, (at << 3) | offset, on);
         }
     }
 }
@@ -41,19 +25,6 @@ mod tests {
     extern crate std;
     use super::*;
     use std::boxed::Box;
-
-    #[test]
-    fn ports_are_bits() {
-        let mut map = IoMap(Box::leak(Box::new([0; 0x2000])));
-        map.watch(0x3f8, 8, true);
-        map.watch(0x92, 1, true);
-        assert_eq!(map.0[0x7f], 0xff);
-        assert_eq!(map.0[0x92 / 8], 1 << 2);
-        map.watch(0x3f8, 8, false);
-        assert_eq!(map.0[0x7f], 0);
-        map.watch(0xffff, 8, true);
-        assert_eq!(map.0[0x1fff], 0x80);
-    }
 
     #[test]
     fn msrs_are_bits_in_four_maps() {

@@ -1,10 +1,10 @@
 //! One virtual CPU: what it is made of.
 use crate::capability::Controls;
-use crate::maps::{IoMap, MsrMap};
+use crate::maps::MsrMap;
 use crate::registers::CR4_OURS;
 use crate::switch::{self, vmread, vmwrite};
 use core::sync::atomic::AtomicBool;
-use vcpu::{Absent, Capabilities, Event, Seg, Segment, System, Vcpu};
+use vcpu::{Absent, Capabilities, Event, IoMap, Seg, Segment, System, Vcpu};
 use x86defs::vmx::control::{pin, primary, secondary};
 use x86defs::vmx::{EPTP_FLAGS, field};
 use x86defs::{cr, msr, segment, vector};
