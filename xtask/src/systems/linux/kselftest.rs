@@ -82,7 +82,10 @@ fn boot(dir: &Path, kernel: Kernel, ending: &str) -> Result<Boot> {
 
 /// The directory with the programs, built when they are not there yet.
 fn built() -> Result<PathBuf> {
-    let done = paths::cache()?.join("kselftest-6.1");
+    let dir = paths::cache()?.join("kselftest-6.1");
+    fs::create_dir_all(&dir)?;
+    let _alone = paths::alone(&dir)?;
+    let done = dir.join("built");
     if done.exists() {
         return Ok(done);
     }
@@ -94,7 +97,7 @@ fn built() -> Result<PathBuf> {
     ])?;
     let archive = Package::amd64("bookworm", "linux-source-6.1")
         .find(|path| path.ends_with("/linux-source-6.1.tar.xz"))?;
-    let scratch = tempfile::tempdir_in(paths::cache()?)?;
+    let scratch = tempfile::tempdir_in(&dir)?;
     sh::output(
         Command::new("tar")
             .arg("-xf")
