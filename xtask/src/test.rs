@@ -1,7 +1,6 @@
 //! `cargo xtask test`: what a change must pass.
 //!
-//! Each test is a function run in a process of its own, so that one over its time limit can be
-//! ended with all it started.
+//! There is one list of tests for all CPUs. What the emulator of one lacks for some is in [`lacks`].
 
 mod attach;
 mod broken;
@@ -21,6 +20,7 @@ mod lines;
 mod link;
 mod network;
 mod once;
+mod queue;
 mod refusal;
 mod reset;
 mod stick;
@@ -28,28 +28,13 @@ mod systems;
 mod time;
 mod torture;
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    fs::File,
-    os::unix::process::CommandExt as _,
-    process::{Command, ExitCode, Stdio},
-    sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, process::ExitCode, thread};
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{
-    bochs, build,
-    machine_args::Cpu,
-    session::{self, Session},
-};
-
-/// How much slower Bochs is than QEMU, at most.
-const SLOWER: u64 = 4;
+use self::queue::Job;
+use crate::{bochs, build, machine_args::Cpu, session::Session};
 
 /// Options of `test`.
 #[derive(Args, Debug)]
@@ -64,9 +49,16 @@ pub(crate) struct TestArgs {
     /// May be given more than once. Long ones too.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// The CPU of the machines.
-    #[arg(long, value_enum, default_value_t)]
-    cpu: Cpu,
+    /// The CPU of the machines; if not given, one of each vendor: amd, then intel. May be given more than once.
+    #[arg(long, value_enum)]
+    cpu: Vec<Cpu>,
+}
+
+impl TestArgs {
+    /// The CPUs to test on, the first one first.
+    fn cpus(&self) -> &[Cpu] {
+        if self.cpu.is_empty() { &[Cpu::Amd, Cpu::Intel] } else { &self.cpu }
+    }
 }
 
 /// One test.
@@ -124,6 +116,47 @@ fn means(asked: &str, name: &str) -> bool {
     name.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
+/// What is to be run, on which CPUs, and what cannot be.
+struct Plan<'a> {
+    /// Alone: what uses all processors by itself, or measures.
+    alone: Vec<Job<'a>>,
+    /// As many at a time as there are processors.
+    together: Vec<Job<'a>>,
+    /// Tests that nobody asked for, or that are named in `lacks`.
+    left: usize,
+}
+
+/// Sorts out what `args` ask for, CPU after CPU; says what cannot run there.
+fn plan<'a>(tests: &'a [Test], args: &TestArgs) -> Plan<'a> {
+    let mut plan = Plan { alone: Vec::new(), together: Vec::new(), left: 0 };
+    for (nth, cpu) in args.cpus().iter().copied().enumerate() {
+        let chosen = |test: &Test| match args.only.as_slice() {
+            [] => args.full || !(test.long || lacks::long(cpu, &test.name)),
+            only => only.iter().any(|asked| means(asked, &test.name)),
+        };
+        let mut lacking = BTreeMap::new();
+        for test in tests {
+            let elsewhere = lacks::no_cpu(&test.name) && cpu != Cpu::default();
+            if elsewhere && nth > 0 {
+                // It has been counted.
+            } else if elsewhere || !chosen(test) {
+                plan.left += 1;
+            } else if let Some((group, what)) = lacks::what(cpu, &test.name) {
+                plan.left += 1;
+                lacking.insert(group, what);
+            } else if ["host", "bench"].iter().any(|group| means(group, &test.name)) {
+                plan.alone.push(Job { cpu, test });
+            } else {
+                plan.together.push(Job { cpu, test });
+            }
+        }
+        for (group, what) in lacking {
+            println!("skipped           {}: {what}", named(cpu, group));
+        }
+    }
+    plan
+}
+
 /// Runs the tests; the exit code says whether all passed.
 ///
 /// # Errors
@@ -131,86 +164,51 @@ fn means(asked: &str, name: &str) -> bool {
 pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
     let tests = all()?;
     if args.list {
-        for test in tests {
-            let lacks = lacks::what(args.cpu, &test.name);
-            let lacks = lacks.map(|what| format!(" (not on this CPU: {what})")).unwrap_or_default();
-            println!("{}{}{lacks}", test.name, if test.long { " (long)" } else { "" });
-        }
+        list(&tests, args);
         return Ok(ExitCode::SUCCESS);
     }
-    let chosen = |test: &Test| match args.only.as_slice() {
-        [] => args.full || !test.long,
-        only => only.iter().any(|asked| means(asked, &test.name)),
-    };
     for asked in &args.only {
         if !tests.iter().any(|test| means(asked, &test.name)) {
             bail!("no test and no group is called {asked}; `cargo xtask test --list` prints them");
         }
     }
-    let (run, mut left): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| chosen(test));
-    let (run, cannot): (Vec<&Test>, Vec<&Test>) =
-        run.into_iter().partition(|test| lacks::what(args.cpu, &test.name).is_none());
-    for test in &cannot {
-        let what = lacks::what(args.cpu, &test.name).unwrap_or_default();
-        println!("skipped           {}: {what}", test.name);
-    }
-    left.extend(cannot);
-    if args.cpu.is_bochs() {
+    let Plan { alone, together, left } = plan(&tests, args);
+    if alone.iter().chain(&together).any(|job| job.cpu.is_bochs()) {
         // Before many ask for it at the same time.
         bochs::root()?;
     }
-    // What uses all processors by itself, or measures, runs alone.
-    let (alone, together): (Vec<&Test>, Vec<&Test>) = run
-        .into_iter()
-        .partition(|test| ["host", "bench"].iter().any(|group| means(group, &test.name)));
-    let mut said = at_a_time(1, &alone, args.cpu, session)?;
-    said.extend(at_a_time(thread::available_parallelism()?.get(), &together, args.cpu, session)?);
+    let mut said = queue::run(1, &alone, session)?;
+    said.extend(queue::run(thread::available_parallelism()?.get(), &together, session)?);
 
-    if said.keys().any(|name| means("system", name)) {
-        print!("\n{}\n", systems::table(|name| said.get(name).map(|(said, _)| said.as_str())));
+    for cpu in args.cpus() {
+        let of = |name: &str| said.get(&named(*cpu, name)).map(|(said, _)| said.as_str());
+        if tests.iter().any(|test| means("system", &test.name) && of(&test.name).is_some()) {
+            print!("\n{}\n", systems::table(of));
+        }
     }
     let passed = said.values().filter(|(_, ok)| *ok).count();
     let failed = said.len() - passed;
-    println!("{passed} passed, {failed} failed, {} skipped", left.len());
+    println!("{passed} passed, {failed} failed, {left} skipped");
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs tests, `most` at a time; tells each as it ends, what it said only when it failed. Gives by name what it said
-/// and whether it passed.
-fn at_a_time(
-    most: usize,
-    tests: &[&Test],
-    cpu: Cpu,
-    session: &Session,
-) -> Result<BTreeMap<String, (String, bool)>> {
-    let tests: Vec<_> = tests.iter().map(|test| (test.name.as_str(), test.limit)).collect();
-    let queue = Mutex::new(tests.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let results = Mutex::new(BTreeMap::new());
-    let work = || -> Result<()> {
-        while let Some((name, limit)) = next() {
-            let start = Instant::now();
-            let (said, verdict) = in_a_process(name, limit, cpu, session)?;
-            let seconds = start.elapsed().as_secs_f64();
-            match &verdict {
-                None => println!("ok      {seconds:6.1} s  {name}"),
-                Some(why) => {
-                    println!("FAILED  {seconds:6.1} s  {name}\n{}\n{why}", said.trim_end())
-                }
-            }
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.insert(name.to_owned(), (said, verdict.is_none()));
+/// Prints the names, and what keeps which from running.
+fn list(tests: &[Test], args: &TestArgs) {
+    for cpu in args.cpus().iter().copied() {
+        for test in tests.iter().filter(|test| cpu == Cpu::default() || !lacks::no_cpu(&test.name))
+        {
+            let lacks = lacks::what(cpu, &test.name);
+            let lacks =
+                lacks.map(|(_, what)| format!(" (not on this CPU: {what})")).unwrap_or_default();
+            let long = if test.long || lacks::long(cpu, &test.name) { " (long)" } else { "" };
+            println!("{}{long}{lacks}", named(cpu, &test.name));
         }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..most).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(_) => bail!("a test's watcher panicked"),
-        })
-    })?;
-    Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How a test is called in what is printed: on the default CPU by its name alone.
+fn named(cpu: Cpu, name: &str) -> String {
+    if cpu == Cpu::default() { name.to_owned() } else { format!("{cpu} {name}") }
 }
 
 /// Runs the test `name` in this process.
@@ -222,48 +220,6 @@ pub(crate) fn one(name: &str) -> Result<()> {
         Some(test) => (test.run)(),
         None => bail!("there is no test {name}"),
     }
-}
-
-/// What the test said, and how it failed if it did.
-fn in_a_process(
-    name: &str,
-    limit: u64,
-    cpu: Cpu,
-    session: &Session,
-) -> Result<(String, Option<String>)> {
-    let limit = if cpu.is_bochs() { limit * SLOWER } else { limit };
-    // It outlives the process, which may be killed before it has cleaned up.
-    let dir = tempfile::Builder::new().prefix("test-").tempdir()?;
-    let output = tempfile::NamedTempFile::new()?;
-    let file = File::options().append(true).open(output.path())?;
-    // `setpriv` so that it ends with us even when we are killed without warning.
-    let mut child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL"])
-        .arg(env::current_exe()?)
-        .args(["test-one", "--cpu", &cpu.to_string(), name])
-        .env("TMPDIR", dir.path())
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .process_group(0)
-        .spawn()?;
-    session.kills(child.id());
-    let deadline = Instant::now() + Duration::from_secs(limit);
-    let verdict = loop {
-        if let Some(status) = child.try_wait()? {
-            break (!status.success()).then(|| format!("({status})"));
-        }
-        if Instant::now() > deadline {
-            // The whole group: a cargo, for one, does not end with its parent. Emulators and gdb do.
-            session::kill_group(child.id())?;
-            child.wait()?;
-            break Some(format!("(over its time limit of {limit} s)"));
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
-    session.spares(child.id());
-    let said = fs::read(output.path()).unwrap_or_default();
-    Ok((String::from_utf8_lossy(&said).into_owned(), verdict))
 }
 
 #[cfg(test)]
