@@ -70,9 +70,6 @@ fn opcode(theirs: &Instruction) -> Option<Opcode> {
         // With REP before it, it is VMMCALL all the same outside of an encrypted guest (APM 3, VMGEXIT).
         Mnemonic::Vmmcall | Mnemonic::Vmgexit => Opcode::Vmmcall,
         Mnemonic::Syscall => Opcode::Syscall,
-        Mnemonic::Sysenter => Opcode::Sysenter,
-        Mnemonic::Cli => Opcode::Cli,
-        Mnemonic::Sti => Opcode::Sti,
         Mnemonic::Sysret | Mnemonic::Sysretq => Opcode::Sysret,
         Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => Opcode::Pushf,
         Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Opcode::Popf,

@@ -64,9 +64,6 @@ pub enum Opcode {
     Xsetbv,
     Syscall,
     Sysret,
-    Sysenter,
-    Cli,
-    Sti,
     Pushf,
     Popf,
     Iret,
@@ -147,8 +144,6 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
         0xcf => Opcode::Iret,
         0xf1 => Opcode::Icebp,
         0xf4 => Opcode::Hlt,
-        0xfa => Opcode::Cli,
-        0xfb => Opcode::Sti,
         _ => Opcode::Other,
     };
     let used = bytes.len().min(MAX_LEN).checked_sub(rest.len())?;
@@ -188,7 +183,6 @@ fn two_bytes(rest: &mut impl Iterator<Item = u8>, rex: u8) -> Option<Opcode> {
         }
         0x30 => Opcode::Wrmsr,
         0x32 => Opcode::Rdmsr,
-        0x34 => Opcode::Sysenter,
         0xa2 => Opcode::Cpuid,
         _ => Opcode::Other,
     })

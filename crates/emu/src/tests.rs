@@ -16,9 +16,6 @@ fn plain_forms() {
     is(&[0x0f, 0x01, 0xc9], Bits64, Opcode::Mwait, 3);
     is(&[0x0f, 0x01, 0xd9], Bits32, Opcode::Vmmcall, 3);
     is(&[0x0f, 0x01, 0xd1], Bits64, Opcode::Xsetbv, 3);
-    is(&[0x0f, 0x34], Bits32, Opcode::Sysenter, 2);
-    is(&[0xfa], Bits16, Opcode::Cli, 1);
-    is(&[0xfb], Bits64, Opcode::Sti, 1);
     is(&[0xcd, 0x19], Bits16, Opcode::Int(0x19), 2);
     is(&[0x90, 0x90], Bits64, Opcode::Other, 0);
 }

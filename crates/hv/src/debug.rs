@@ -194,7 +194,8 @@ pub(crate) fn exception<H: Host>(
     address: u64,
 ) {
     if number == vector::DB {
-        debug_exception(machine, cpu, vcpu);
+        let stepped = step::ends(cpu, vcpu.system(System::Dr6));
+        debug_exception(machine, cpu, vcpu, stepped);
         return;
     }
     if number == vector::UD && breakpoint_here(machine, vcpu) {
@@ -225,7 +226,25 @@ pub(crate) fn exception<H: Host>(
     }
 }
 
-fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+/// A step by the monitor trap flag is done, perhaps with a #DB for breakpoints to come.
+pub(crate) fn stepped<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    let met = vcpu.take_breakpoints();
+    if met == 0 {
+        step::finish(machine, cpu, vcpu);
+        return;
+    }
+    let dr6 = vcpu.system(System::Dr6);
+    vcpu.set_system(System::Dr6, dr6 & !dr::DR6_B | met);
+    debug_exception(machine, cpu, vcpu, true);
+}
+
+/// #DB with its reasons in DR6; `stepped`: one of them is that the instruction being stepped is done.
+fn debug_exception<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    stepped: bool,
+) {
     let dr6 = vcpu.system(System::Dr6);
     let (hit, dr7) = match &machine.console {
         Some(console) => {
@@ -234,7 +253,6 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         }
         None => (None, vcpu.system(System::Dr7)),
     };
-    let stepped = step::ends(cpu, dr6);
     let ours = hit.map_or(0, |(bits, _)| bits);
     vcpu.set_system(System::Dr6, dr6 & !ours);
     // What the guest is owed beside ours: its own breakpoints, its own step.
@@ -242,8 +260,12 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     let theirs = enabled.fold(0, |bits, n| bits | 1_u64.wrapping_shl(n)) & !ours;
     let trap = vcpu.system(System::Rflags) & rflags::TF != 0 && dr6 & dr::DR6_BS != 0;
     if stepped {
-        if dr6 & theirs != 0 {
+        // The trap of a step by TF is the VMM's.
+        if dr6 & theirs != 0 || trap && !step::trapping(cpu) {
             inject_db(vcpu);
+        }
+        if matches!(hit, Some((_, Some(_)))) {
+            step::untold(cpu);
         }
         step::trapped(machine, cpu, vcpu);
     } else if hit.is_none() || dr6 & (theirs | dr::DR6_BD) != 0 || trap {
@@ -251,7 +273,10 @@ fn debug_exception<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         step::raised(machine, cpu, vcpu);
     }
     match hit {
-        Some((_, Some(reason))) => stop(machine, cpu, vcpu, Stop::Hardware(reason)),
+        Some((_, Some(reason))) => {
+            step::ends_at_breakpoint(machine, cpu, vcpu);
+            stop(machine, cpu, vcpu, Stop::Hardware(reason));
+        }
         Some((_, None)) => {}
         None if stepped || cpu.step.is_some() => {}
         // It may come again at once and for ever, as #AC.

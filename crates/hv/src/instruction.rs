@@ -1,5 +1,5 @@
 //! Completing an instruction for the guest, or raising its fault.
-use crate::{Cpu, Host, Machine, debug};
+use crate::{Cpu, Host, Machine, debug, step};
 use emu::{CodeSize, Instruction, MAX_LEN, Opcode};
 use vcpu::{Event, Gpr, Seg, System, Vcpu};
 use x86defs::{cr, dr, rflags, segment, vector};
@@ -100,9 +100,9 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
     let flags = vcpu.system(System::Rflags);
     if flags & (rflags::RF | rflags::TF) != 0 {
         vcpu.set_system(System::Rflags, flags & !rflags::RF);
-        if cpu.step.is_some() {
-            cpu.retired = true;
-        } else if flags & rflags::TF != 0 {
+        cpu.retired = cpu.step.is_some();
+        // A step by TF sees to the guest's own when it ends.
+        if flags & rflags::TF != 0 && !step::trapping(cpu) {
             let dr6 = vcpu.system(System::Dr6);
             vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
             inject_db(vcpu);

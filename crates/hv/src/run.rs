@@ -138,7 +138,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         Exit::Virtualisation => inject_ud(vcpu),
         Exit::TripleFault => triple_fault(machine, cpu, vcpu),
         Exit::NmiWindow => nmi::window(cpu, vcpu),
-        Exit::Stepped => step::finish(machine, cpu, vcpu),
+        Exit::Stepped => debug::stepped(machine, cpu, vcpu),
         Exit::Xsetbv => xcr::write(machine, cpu, vcpu),
         Exit::TaskSwitch(switch) => task::switch(machine, cpu, vcpu, switch),
         Exit::Invalid => {

@@ -1,7 +1,8 @@
 //! One instruction, or the delivery of one event, and then a stop: the way over a write to the hole,
 //! over an IRET that ends an NMI, over a breakpoint, and the analyst's own step.
 //!
-//! An instruction is stepped with TF, interrupts held, every exception and INT n intercepted, so that
+//! A CPU with a monitor trap flag ends both by itself (Intel SDM 3C, 25.5.2), and the guest's own TF is left alone.
+//! Elsewhere an instruction is stepped with TF, interrupts held, every exception and INT n intercepted, so that
 //! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
 //! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
 use crate::instruction::{code_size, decode, inject_db};
@@ -34,12 +35,8 @@ pub(crate) struct Step {
 enum How {
     /// One instruction, by TF.
     Trap {
-        /// The guest's own flags of those in `held`.
-        flags: u64,
-        /// TF, and IF where clearing it is the only way to keep interrupts pending.
-        held: u64,
-        /// The instruction loads IF itself.
-        loads: bool,
+        /// The guest's own TF.
+        tf: u64,
         /// The guest's DebugCtl, if TF would trap on branches only.
         btf: Option<u64>,
         /// DR6 as it was: while stepping it shows only what is new.
@@ -76,50 +73,19 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     if let Some(value) = btf {
         machine.host.write_msr(msr::DEBUGCTL, value & !msr::DEBUGCTL_BTF);
     }
-    // Without a monitor trap flag a CPU with a timer holds no interrupts and intercepts no INT n: emulated ones alone.
-    let bare = vcpu.capabilities().timer;
-    let held = if bare { rflags::TF | rflags::IF } else { rflags::TF };
-    let how = How::Trap {
-        flags: flags & held,
-        held,
-        loads: loads_if(vcpu, flags, instruction),
-        btf,
-        dr6: vcpu.system(System::Dr6),
-        instruction,
-    };
+    let how = How::Trap { tf: flags & rflags::TF, btf, dr6: vcpu.system(System::Dr6), instruction };
     cpu.step = Some(Step { why, how });
-    if bare && is_int(flags, instruction) {
-        software_interrupt(machine, cpu, vcpu);
-        return;
-    }
     if instruction.is_some_and(|found| found.opcode == Opcode::Syscall) && syscall(vcpu) {
         cpu.retired = true;
         return;
     }
-    vcpu.set_system(System::Rflags, flags & !held | rflags::TF);
+    vcpu.set_system(System::Rflags, flags | rflags::TF);
     if moves_dr(instruction) {
         // The instruction itself must see the guest's DR6: it is completed for it.
         vcpu.intercept(Intercept::DebugRegisters, true);
     } else {
         vcpu.set_system(System::Dr6, dr::DR6_INIT);
     }
-}
-
-/// Whether IF is what the instruction made it: it may change it (APM 3, the instructions' pages), by privilege.
-fn loads_if(vcpu: &dyn Vcpu, flags: u64, instruction: Option<Instruction>) -> bool {
-    const LOADING: [Opcode; 6] =
-        [Opcode::Popf, Opcode::Iret, Opcode::Sysret, Opcode::Sysenter, Opcode::Cli, Opcode::Sti];
-    let Some(found) = instruction.filter(|found| LOADING.contains(&found.opcode)) else {
-        return false;
-    };
-    let iopl = flags.wrapping_shr(12) & 3;
-    found.opcode == Opcode::Sysenter || u64::from(vcpu.cpl()) <= iopl
-}
-
-/// INT n, but where it is virtual-8086 mode's to refuse.
-fn is_int(flags: u64, instruction: Option<Instruction>) -> bool {
-    let refused = flags & rflags::VM != 0 && flags.wrapping_shr(12) & 3 != 3;
-    !refused && instruction.is_some_and(|found| matches!(found.opcode, Opcode::Int(_)))
 }
 
 fn moves_dr(instruction: Option<Instruction>) -> bool {
@@ -175,14 +141,38 @@ pub(crate) fn trapped<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
     finish(machine, cpu, vcpu);
 }
 
+/// A breakpoint of the analyst's stops the guest: a step of theirs ends there, and is not told of besides. What is
+/// stepped for the guest's own sake goes on when the guest does.
+pub(crate) fn ends_at_breakpoint<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+) {
+    let Some(step) = &mut cpu.step else { return };
+    if !matches!(step.why, Why::Analyst | Why::OverBreakpoint) {
+        return;
+    }
+    step.why = Why::OverBreakpoint;
+    if trapping(cpu) {
+        raised(machine, cpu, vcpu);
+    } else {
+        finish(machine, cpu, vcpu);
+    }
+}
+
+/// A step of the analyst's that is over ends at a breakpoint as well, which is what is told.
+pub(crate) fn untold(cpu: &mut Cpu) {
+    if let Some(Step { why: why @ Why::Analyst, .. }) = &mut cpu.step {
+        *why = Why::OverBreakpoint;
+    }
+}
+
 /// The stepped instruction raised an event, now queued: the guest sees it without our TF.
 pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
-    let Some(Step { why, how: How::Trap { flags, held, btf, dr6, .. } }) = &cpu.step else {
-        return;
-    };
-    let (why, flags, held, btf, dr6) = (*why, *flags, *held, *btf, *dr6);
+    let Some(Step { why, how: How::Trap { tf, btf, dr6, .. } }) = &cpu.step else { return };
+    let (why, tf, btf, dr6) = (*why, *tf, *btf, *dr6);
     restore_btf(machine, btf);
-    restore_flags(vcpu, held, flags);
+    restore_flags(vcpu, tf);
     restore_dr6(vcpu, dr6);
     vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
     if why == Why::Analyst {
@@ -229,10 +219,9 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
             write_apic(machine);
         }
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
-        How::Trap { flags, held, loads, btf, dr6, instruction } => {
+        How::Trap { tf, btf, dr6, instruction } => {
             restore_btf(machine, btf);
-            let loaded = if loads { rflags::IF } else { 0 };
-            complete(machine, vcpu, (held & !loaded, flags & !loaded), dr6, instruction);
+            complete(machine, vcpu, tf, dr6, instruction);
             vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
             write_apic(machine);
         }
@@ -270,23 +259,21 @@ pub(crate) fn abandon<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
 fn complete<H: Host>(
     machine: &Machine<H>,
     vcpu: &mut dyn Vcpu,
-    (held, own): (u64, u64),
+    tf: u64,
     dr6: u64,
     instruction: Option<Instruction>,
 ) {
     match instruction.map(|found| found.opcode) {
-        // They loaded the guest's TF themselves.
-        Some(Opcode::Popf | Opcode::Iret | Opcode::Sysret) => {
-            restore_flags(vcpu, held & !rflags::TF, own & !rflags::TF);
-        }
-        Some(Opcode::Syscall) => {}
+        // They loaded the guest's TF themselves, and so did `syscall`.
+        Some(Opcode::Popf | Opcode::Iret | Opcode::Sysret | Opcode::Syscall) => {}
         Some(Opcode::Pushf) => {
-            restore_flags(vcpu, held, own);
-            mend_pushed(machine, vcpu, held, own);
+            restore_flags(vcpu, tf);
+            if tf == 0 {
+                clear_pushed_tf(machine, vcpu);
+            }
         }
-        _ => restore_flags(vcpu, held, own),
+        _ => restore_flags(vcpu, tf),
     }
-    let tf = own & rflags::TF;
     if !moves_dr(instruction) {
         restore_dr6(vcpu, dr6);
     }
@@ -304,9 +291,9 @@ fn restore_btf<H: Host>(machine: &Machine<H>, btf: Option<u64>) {
     }
 }
 
-fn restore_flags(vcpu: &mut dyn Vcpu, held: u64, own: u64) {
+fn restore_flags(vcpu: &mut dyn Vcpu, tf: u64) {
     let flags = vcpu.system(System::Rflags);
-    vcpu.set_system(System::Rflags, flags & !held | own);
+    vcpu.set_system(System::Rflags, flags & !rflags::TF | tf);
 }
 
 /// What the guest had in DR6, and what came while it was stepped but for our own single step.
@@ -315,8 +302,8 @@ fn restore_dr6(vcpu: &mut dyn Vcpu, before: u64) {
     vcpu.set_system(System::Dr6, before | new);
 }
 
-/// TF and IF are bits 0 and 1 of the second byte of what PUSHF wrote, whatever its size.
-fn mend_pushed<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, held: u64, own: u64) {
+/// TF is bit 0 of the second byte of what PUSHF wrote, whatever its size.
+fn clear_pushed_tf<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     let ss = vcpu.segment(Seg::Ss);
     let rsp = vcpu.gpr(Gpr::Rsp);
     let at = if code_size(vcpu) == CodeSize::Bits64 {
@@ -329,8 +316,7 @@ fn mend_pushed<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, held: u64, ow
         let mut byte = [0];
         if machine.host.read_memory(found.gpa, &mut byte) {
             let [flags] = byte;
-            let second = |bits: u64| bits.wrapping_shr(8) as u8;
-            machine.host.write_memory(found.gpa, &[flags & !second(held) | second(own)]);
+            machine.host.write_memory(found.gpa, &[flags & !1]);
         }
     }
 }

@@ -12,6 +12,7 @@ mod hardware;
 mod hole;
 mod host;
 mod line;
+mod monitor_trap;
 mod msr;
 mod nmi;
 mod ports;

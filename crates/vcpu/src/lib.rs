@@ -257,6 +257,12 @@ pub trait Vcpu {
     /// Whether a physical INIT arrived since the last call.
     fn take_init(&mut self) -> bool;
 
+    /// After [`Exit::Stepped`]: the bits of DR6 of a #DB for breakpoints that the instruction met, and that would come
+    /// next; it no longer does. 0 if there is none.
+    fn take_breakpoints(&mut self) -> u64 {
+        0
+    }
+
     /// The four page-directory pointers of PAE paging, 0 for one that is not present, where the vCPU keeps them beside CR3.
     fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
         let _ = pointers;

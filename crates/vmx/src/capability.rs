@@ -53,8 +53,6 @@ pub struct Controls {
     pub entry: u32,
     /// Identifier of the VMCS's layout.
     pub revision: u32,
-    /// There is a monitor trap flag: on every CPU with unrestricted guest, not in every emulator.
-    pub monitor_trap: bool,
     /// CR0 bits that must be 1 in the guest, CR4 bits that must.
     pub fixed: (u64, u64),
     /// The preemption timer counts when this bit of the TSC changes.
@@ -94,6 +92,7 @@ const PRIMARY: Set = Set {
         (primary::TSC_OFFSET, "TSC offsetting"),
         (primary::NMI_WINDOW, "NMI-window exits"),
         (primary::MOV_DR, "MOV DR exits"),
+        (primary::MONITOR_TRAP, "the monitor trap flag"),
         (primary::IO_BITMAPS, "I/O bitmaps"),
         (primary::MSR_BITMAPS, "MSR bitmaps"),
         (primary::SECONDARY, "secondary controls"),
@@ -106,7 +105,11 @@ const PRIMARY: Set = Set {
 };
 
 /// Of the primary controls: asked for while somebody wants them.
-const ON_DEMAND: u32 = primary::NMI_WINDOW | primary::MOV_DR | primary::MONITOR | primary::MWAIT;
+const ON_DEMAND: u32 = primary::NMI_WINDOW
+    | primary::MOV_DR
+    | primary::MONITOR
+    | primary::MWAIT
+    | primary::MONITOR_TRAP;
 
 /// Instructions that raise #UD in a guest without their control; where it is missing `hv` conceals them.
 const INSTRUCTIONS: u32 = secondary::RDTSCP
@@ -223,7 +226,6 @@ impl Controls {
             exit,
             entry,
             revision: (about & basic::REVISION) as u32,
-            monitor_trap: may & primary::MONITOR_TRAP != 0,
             fixed: (read(msr::VMX_CR0_FIXED0), read(msr::VMX_CR4_FIXED0)),
             timer_shift: (read(msr::VMX_MISC) & misc::TIMER_SHIFT) as u8,
             invept_single: tables & ept_vpid::INVEPT_SINGLE != 0,
@@ -313,8 +315,8 @@ mod tests {
             lack(msr::VMX_EPT_VPID, !ept_vpid::PAGE_2M),
             Refusal::Lacks("EPT pages of 2 MiB")
         );
-        let no_trap = Controls::new(with(msr::VMX_TRUE_PRIMARY, 0xf7f9_fffe_0400_6172));
-        assert!(!no_trap.unwrap().monitor_trap);
+        let no_trap = 0xf7f9_fffe_0400_6172;
+        assert_eq!(lack(msr::VMX_TRUE_PRIMARY, no_trap), Refusal::Lacks("the monitor trap flag"));
         let no_window = 0xffb9_fffe_0400_6172;
         assert_eq!(lack(msr::VMX_TRUE_PRIMARY, no_window), Refusal::Lacks("NMI-window exits"));
         let old = |register| match register {

@@ -3,8 +3,8 @@ use crate::parts::{Refused, Vmx};
 use crate::switch::{self, vmread, vmwrite};
 use crate::{decode, event};
 use vcpu::{Event, Exit, Gpr, Vcpu};
-use x86defs::vmx::{activity, event as word, exit, field, pending, shadow};
-use x86defs::{cr, dr, rflags, vector};
+use x86defs::vmx::{activity, event as word, exit, field, shadow};
+use x86defs::{cr, dr, msr, rflags, vector};
 
 impl Vmx {
     /// What the next entry needs beside entering.
@@ -20,23 +20,15 @@ impl Vmx {
         self.prepare = self.hold || self.queued.is_some() || self.injecting.is_some();
     }
 
-    /// One instruction without interrupts, by the shadow of an STI. With TF set, a shadow asks for BS to be pending (SDM
-    /// 3C, 26.3.1.5): after MOV SS that is how it would be; after STI it would trap at once, and `hv` has cleared IF.
-    fn hold_off(&self) {
-        let flags = vmread(field::GUEST_RFLAGS);
-        if flags & rflags::TF == 0 {
-            if flags & rflags::IF != 0 {
-                self.set_shadow(shadow::STI, true);
-            }
-            return;
-        }
-        self.set_shadow(shadow::STI, false);
-        // Bochs leaves BS pending when the instruction faulted in the nested tables before it could trap (seen on 2.7).
-        let shadowed = vmread(field::GUEST_INTERRUPTIBILITY) & shadow::MOV_SS != 0;
-        let left = vmread(field::GUEST_PENDING_DEBUG);
-        let due = left & !pending::BS | if shadowed { pending::BS } else { 0 };
-        if due != left {
-            vmwrite(field::GUEST_PENDING_DEBUG, due);
+    /// One instruction without interrupts, by the shadow of an STI, if there is none already. With the guest's own TF
+    /// set a shadow asks for a single-step trap to be pending (SDM 3C, 26.3.1.5), which would come at once: then they
+    /// are not held.
+    fn hold_off(&mut self) {
+        let flags = vmread(field::GUEST_RFLAGS) & (rflags::IF | rflags::TF);
+        let shadowed = vmread(field::GUEST_INTERRUPTIBILITY) & (shadow::STI | shadow::MOV_SS) != 0;
+        if flags == rflags::IF && !shadowed {
+            self.set_shadow(shadow::STI, true);
+            self.shadowed = Some(self.rip);
         }
     }
 
@@ -52,6 +44,15 @@ impl Vmx {
             self.set_shadow(shadow::STI | shadow::NMI, false);
         } else {
             self.set_shadow(shadow::STI | shadow::MOV_SS, false);
+        }
+        if what == Event::Exception(vector::DB, None) {
+            // The exit came before the CPU switched these off for the handler, and an injected one does not (SDM 3B,
+            // 17.4.1 and 3C, 27.1).
+            const OFF: u64 = msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF;
+            let control = vmread(field::GUEST_DEBUGCTL);
+            if control & OFF != 0 {
+                vmwrite(field::GUEST_DEBUGCTL, control & !OFF);
+            }
         }
         if event::is_software(what) {
             // It pushes RIP plus the length.

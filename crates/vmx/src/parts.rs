@@ -57,9 +57,10 @@ pub struct Vmx {
     pub(crate) injecting: Option<Event>,
     /// Something is to be done before the next entry beside entering.
     pub(crate) prepare: bool,
-    /// Physical interrupts wait, by the shadow of an STI of ours; the guest's own shadow is not ours to end.
+    /// Physical interrupts wait.
     pub(crate) hold: bool,
-    pub(crate) own_shadow: bool,
+    /// They do by the shadow of an STI of ours, at this RIP. Behind the instruction there any shadow is the guest's own.
+    pub(crate) shadowed: Option<u64>,
     /// Mirrors of what was written last.
     pub(crate) primary: u32,
     pub(crate) exceptions: u32,
@@ -102,7 +103,7 @@ impl Vmx {
             injecting: None,
             prepare: false,
             hold: false,
-            own_shadow: false,
+            shadowed: None,
             primary,
             exceptions: 0,
             period: 0,
@@ -200,7 +201,7 @@ impl Vmx {
             decode_assists: true,
             flush_by_asid: true,
             timer: true,
-            monitor_trap: self.parts.controls.monitor_trap,
+            monitor_trap: true,
             vmx: true,
             absent: Absent {
                 rdtscp: lacks(secondary::RDTSCP),

@@ -113,7 +113,7 @@ impl Vcpu for Vmx {
     fn set_system(&mut self, register: System, value: u64) {
         match register {
             System::Rip => {
-                if self.asleep {
+                if self.asleep && value != self.rip {
                     self.wake();
                 }
                 self.rip = value;
@@ -196,9 +196,11 @@ impl Vcpu for Vmx {
     }
 
     fn hold_interrupts(&mut self, on: bool) {
-        if on && !self.hold {
-            self.own_shadow = vmread(field::GUEST_INTERRUPTIBILITY) & shadow::STI != 0;
-        } else if !on && self.hold && !self.own_shadow {
+        if on && self.asleep {
+            // There is no shadow in HLT (SDM 3C, 26.3.1.5), and no next instruction.
+            self.wake();
+        }
+        if !on && self.shadowed.take() == Some(self.rip) {
             self.set_shadow(shadow::STI, false);
         }
         self.hold = on;
@@ -217,6 +219,17 @@ impl Vcpu for Vmx {
 
     fn take_init(&mut self) -> bool {
         core::mem::take(&mut self.init)
+    }
+
+    fn take_breakpoints(&mut self) -> u64 {
+        let due = vmread(field::GUEST_PENDING_DEBUG);
+        let shadows = vmread(field::GUEST_INTERRUPTIBILITY) & (shadow::STI | shadow::MOV_SS);
+        // Under a shadow the field is bound to what TF says (SDM 3C, 26.3.1.5).
+        if due & dr::DR6_B == 0 || shadows != 0 {
+            return 0;
+        }
+        vmwrite(field::GUEST_PENDING_DEBUG, 0);
+        due & (dr::DR6_B | dr::DR6_BS)
     }
 
     fn set_pae_pointers(&mut self, pointers: [u64; 4]) {

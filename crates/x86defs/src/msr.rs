@@ -32,6 +32,8 @@ pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;
 /// Debug control.
 pub const DEBUGCTL: u32 = 0x1d9;
+/// DebugCtl: branches are recorded.
+pub const DEBUGCTL_LBR: u64 = 1 << 0;
 /// DebugCtl: TF traps on branches only.
 pub const DEBUGCTL_BTF: u64 = 1 << 1;
 /// VMX capabilities: basic; the first of them.

@@ -16,7 +16,7 @@ use crate::{Cpu, Host, Machine, instruction::code_address};
 use core::fmt;
 use stub::{Breakpoint, BreakpointError, Changed, Refused, Region, Register, Regs, Target};
 use vcpu::{Gpr, Seg, System, Vcpu};
-use x86defs::cr;
+use x86defs::{cr, rflags};
 
 /// One stopped CPU and what it shares.
 pub(super) struct View<'a, H: Host> {
@@ -164,8 +164,14 @@ impl<H: Host> Target for View<'_, H> {
         if wanted(Register::Eflags) {
             // VM cannot be had by a write, and the reserved bits are what they are (APM 2, 3.1.6).
             const WRITABLE: u64 = 0x003d_7fd5;
-            let kept = self.vcpu.system(System::Rflags) & !WRITABLE;
-            self.vcpu.set_system(System::Rflags, regs.eflags & WRITABLE | kept);
+            let old = self.vcpu.system(System::Rflags);
+            let new = regs.eflags & WRITABLE | old & !WRITABLE;
+            if (new ^ old) & (rflags::IF | rflags::TF) != 0 {
+                // The shadow of the instruction before goes with the flags it left: together they may be a state that
+                // the CPU refuses (Intel SDM 3C, 26.3.1.5).
+                self.vcpu.clear_interrupt_shadow();
+            }
+            self.vcpu.set_system(System::Rflags, new);
             done = true;
         }
         if wanted(Register::Cr2) {

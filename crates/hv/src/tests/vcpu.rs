@@ -25,6 +25,8 @@ pub(super) struct ModelVcpu {
     pub(super) delivered: Vec<Event>,
     intercepts: Vec<Intercept>,
     pub(super) held: bool,
+    /// What the step that ends next has met.
+    pub(super) breakpoints: u64,
     pub(super) shadow: bool,
     /// What the next waits give.
     pub(super) pending: VecDeque<u8>,
@@ -144,6 +146,9 @@ impl Vcpu for ModelVcpu {
     fn watch_msr(&mut self, msr: u32, _read: bool, write: bool) {
         assert!(write);
         self.msrs.push(msr);
+    }
+    fn take_breakpoints(&mut self) -> u64 {
+        core::mem::take(&mut self.breakpoints)
     }
     fn hold_interrupts(&mut self, on: bool) {
         self.held = on;
