@@ -9,9 +9,12 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::{
-        net::{UnixListener, UnixStream},
-        process::CommandExt as _,
+    os::{
+        linux::net::TcpStreamExt as _,
+        unix::{
+            net::{UnixListener, UnixStream},
+            process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -28,7 +31,7 @@ use crate::{Config, Console, debugger::Debugger};
 
 /// Instructions in a second of the machine's time. A UART's byte, a timer's tick and a time-out are as many
 /// instructions long as this says.
-const IPS: u32 = 20_000_000;
+pub(crate) const IPS: u32 = 20_000_000;
 /// How much longer things may take than in QEMU.
 pub(crate) const BOCHS_IS_SLOWER: u32 = 4;
 /// Its configuration, in the directory of a machine's files.
@@ -179,6 +182,9 @@ fn to_client(mut machine: TcpStream, client: &Mutex<Option<UnixStream>>, kept: O
     let mut file = kept.and_then(|path| File::create(path).ok());
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = machine.read(&mut bytes) {
+        // Bochs sends each byte by itself and holds the next one until this one is acknowledged, for which this side
+        // would wait 40 ms: once in every reply, so for each step of the analyst's. It does not last longer.
+        let _ = machine.set_quickack(true);
         let Some(bytes) = bytes.get(..count) else { return };
         if let Some(file) = &mut file {
             let _ = file.write_all(bytes);

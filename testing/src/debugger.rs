@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::bochs::IPS;
+
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,9 @@ pub struct Debugger {
 }
 
 impl Debugger {
+    /// How long an instruction of the machine's takes, by its own clocks.
+    pub const NANOSECONDS: u64 = 1_000_000_000 / IPS as u64;
+
     /// Takes over the streams of `child`, and lets the machine run if `go`.
     pub(crate) fn new(child: &mut Child, go: bool) -> Result<Self> {
         let input = child.stdin.take().context("Bochs has no input")?;
@@ -119,6 +124,32 @@ impl Debugger {
             bail!("Bochs gave {} bytes of {length}: {said}", bytes.len());
         }
         Ok(bytes)
+    }
+
+    /// Lets the machine, which stands still, run until it stops by itself, at a breakpoint.
+    ///
+    /// # Errors
+    /// As [`Debugger::command`]; when it runs too long.
+    pub fn run(&mut self) -> Result<()> {
+        self.command("c").map(drop)
+    }
+
+    /// Stops the machine whenever it is to execute what is at the linear address `at`.
+    ///
+    /// # Errors
+    /// As [`Debugger::command`].
+    pub fn breakpoint(&mut self, at: u64) -> Result<()> {
+        let ran = self.stop()?;
+        self.command(&format!("lb {at:#x}"))?;
+        if ran { self.go() } else { Ok(()) }
+    }
+
+    /// The machine's own time since power-on, which all its clocks go by. It stands still meanwhile.
+    ///
+    /// # Errors
+    /// As [`Debugger::command`].
+    pub fn time(&mut self) -> Result<Duration> {
+        Ok(Duration::from_secs_f64(self.ticks()? as f64 / f64::from(IPS)))
     }
 
     /// Instructions executed since power-on. The machine stands still meanwhile.

@@ -42,15 +42,24 @@ impl Gdb {
     /// As [`Gdb::attach`].
     pub fn attach_with(program: &str, link: &Path) -> Result<Self> {
         let mut gdb = Self::start_with(program)?;
+        gdb.connect(link)?;
+        Ok(gdb)
+    }
+
+    /// Attaches a gdb that is attached to nothing to the socket `link`.
+    ///
+    /// # Errors
+    /// When it does not attach.
+    pub fn connect(&mut self, link: &Path) -> Result<()> {
         if bochs::is_at(link) {
-            gdb.limit *= BOCHS_IS_SLOWER;
+            self.limit *= BOCHS_IS_SLOWER;
         }
-        let said = gdb.command(&format!("target remote {}", link.display()))?;
+        let said = self.command(&format!("target remote {}", link.display()))?;
         // It shows where the guest is; there are no symbols.
         if !said.contains(" in ?? ()") {
             bail!("gdb does not attach: {said}");
         }
-        Ok(gdb)
+        Ok(())
     }
 
     /// Starts gdb without any start-up file, attached to nothing.

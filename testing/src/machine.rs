@@ -30,6 +30,8 @@ pub struct Machine {
     kept: Option<TempDir>,
     /// Of Bochs; QEMU has none.
     debugger: Option<RefCell<Debugger>>,
+    /// When it was started.
+    since: Instant,
     /// Whether a reset ends it, where the emulator does not see to that.
     no_reboot: bool,
 }
@@ -40,9 +42,10 @@ impl Machine {
     /// # Errors
     /// When it ends before, or takes too long.
     pub(crate) fn started(child: Child, dir: TempDir) -> Result<Self> {
+        let since = Instant::now();
         let mut machine =
-            Self { child, dir, ended: None, kept: None, debugger: None, no_reboot: false };
-        let deadline = Instant::now() + Duration::from_secs(20);
+            Self { child, dir, ended: None, kept: None, debugger: None, since, no_reboot: false };
+        let deadline = since + Duration::from_secs(20);
         while !machine.dir.path().join("qmp.sock").exists() {
             if let Some(status) = machine.exited()? {
                 bail!("the emulator ended at once ({status}): {}", machine.errors());
@@ -58,8 +61,8 @@ impl Machine {
     /// The machine that Bochs runs.
     pub(crate) fn bochs(running: Bochs, dir: TempDir, no_reboot: bool) -> Self {
         let Bochs { child, debugger } = running;
-        let debugger = Some(RefCell::new(debugger));
-        Self { child, dir, ended: None, kept: None, debugger, no_reboot }
+        let (debugger, since) = (Some(RefCell::new(debugger)), Instant::now());
+        Self { child, dir, ended: None, kept: None, debugger, since, no_reboot }
     }
 
     /// Bochs's debugger.
@@ -69,6 +72,18 @@ impl Machine {
     pub fn debugger(&self) -> Result<RefMut<'_, Debugger>> {
         let debugger = self.debugger.as_ref().context("QEMU has no debugger like Bochs's")?;
         Ok(debugger.try_borrow_mut()?)
+    }
+
+    /// The time that the machine's clocks go by, from some moment of its start on: this computer's, or what Bochs says.
+    /// (A QEMU that counts instructions has another.)
+    ///
+    /// # Errors
+    /// When Bochs does not answer.
+    pub fn time(&self) -> Result<Duration> {
+        match &self.debugger {
+            Some(_) => self.debugger()?.time(),
+            None => Ok(self.since.elapsed()),
+        }
     }
 
     /// Ties the life of `dir`, where the disks are, to the machine's.

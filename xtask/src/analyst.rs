@@ -70,6 +70,18 @@ pub(crate) fn comm(gdb: &mut Gdb, symbols: &Symbols) -> Result<String> {
     Ok(name)
 }
 
+/// Lets a guest that runs a program run on until it is in the kernel. Where the CPU needs it, Linux has page tables of
+/// its own for programs, without the kernel's memory: gdb sees what the CPU would.
+///
+/// # Errors
+/// When it never gets there.
+pub(crate) fn to_kernel(gdb: &mut Gdb, symbols: &Symbols) -> Result<()> {
+    if gdb.value("$cs")? & 3 != 0 {
+        run_to(gdb, "hbreak", symbol(symbols, "do_nanosleep")?)?;
+    }
+    Ok(())
+}
+
 /// Detaches, and sees a guest that prints `BEAT` run on.
 ///
 /// # Errors

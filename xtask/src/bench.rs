@@ -35,6 +35,13 @@ pub(crate) struct BenchArgs {
     only: Vec<String>,
 }
 
+impl BenchArgs {
+    /// For this process's CPU.
+    pub(crate) fn chosen() -> Self {
+        Self { cpu: Cpu::chosen(), ..Self::default() }
+    }
+}
+
 /// How one figure is measured: it gives one row or more.
 type Measure = fn(&BenchArgs) -> Result<Vec<Row>>;
 
@@ -106,5 +113,5 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
 /// # Errors
 /// As [`bench`].
 pub(crate) fn judge(name: &str) -> Result<()> {
-    bench(&BenchArgs { cpu: Cpu::chosen(), only: vec![name.to_owned()], ..BenchArgs::default() })
+    bench(&BenchArgs { only: vec![name.to_owned()], ..BenchArgs::chosen() })
 }

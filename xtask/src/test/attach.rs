@@ -34,6 +34,13 @@ fn idle() -> Result<()> {
         let mut gdb = Gdb::attach(&machine.link())?;
         let said = string(&mut gdb, banner)?;
         ensure!(said.starts_with("Linux version "), "attempt {attempt}: the banner reads {said:?}");
+        // It sleeps: a step wakes it.
+        let before = gdb.value("$rip")?;
+        gdb.command("stepi")?;
+        ensure!(
+            gdb.value("$rip")? != before,
+            "attempt {attempt}: a step from {before:#x} to there"
+        );
         let said = gdb.command("detach")?;
         ensure!(said.contains("detached"), "attempt {attempt}: detach gave: {said}");
         let odd = ["Remote replied unexpectedly", "Ignoring packet error", "Invalid remote reply"];
@@ -63,6 +70,7 @@ fn killed_running() -> Result<()> {
         gdb.command(&format!("hbreak *{address:#x}"))?;
         gdb.die_in("continue", Duration::from_secs(3))?;
         gdb = Gdb::attach(&machine.link())?;
+        analyst::to_kernel(&mut gdb, &symbols)?;
         let said = string(&mut gdb, symbol(&symbols, "linux_banner")?)?;
         ensure!(said.starts_with("Linux version "), "the banner reads {said:?}");
     }

@@ -11,7 +11,7 @@ use crate::{
     scene::{Guest, Scene},
 };
 
-/// Seconds the analyst thinks, and how far two clocks may be apart on a loaded host.
+/// Seconds of the machine's time that the analyst thinks, and how far two clocks may be apart on a loaded host.
 const STOPPED: f64 = 6.0;
 const APART: f64 = 2.5;
 /// The lockup detector complains after twice its threshold. The kernel is to believe in its TSC, which it otherwise
@@ -37,7 +37,7 @@ fn stop(option: &str, runs: bool) -> Result<()> {
     let mut begun = 2;
     // Stopped while the detector's own thread is about to say that all is well, it has seen nothing.
     for _ in 0..3 {
-        begun = gap(&mut machine, begun, if runs { 0.0 } else { STOPPED })?;
+        begun = gap(&mut machine, begun, runs)?;
         if !runs || machine.console().contains(LOCKUP) {
             break;
         }
@@ -48,22 +48,31 @@ fn stop(option: &str, runs: bool) -> Result<()> {
     Ok(())
 }
 
-/// Stops the guest after it told its clocks `begun` times: its clock is behind its RTC by `gap` seconds then. Gives
-/// the number of times it has told them since.
-fn gap(machine: &mut Machine, begun: usize, gap: f64) -> Result<usize> {
+/// Stops the guest after it told its clocks `begun` times: its clock is behind its RTC by the time it stood still then,
+/// unless its TSC `runs`. Gives the number of times it has told them since.
+fn gap(machine: &mut Machine, begun: usize, runs: bool) -> Result<usize> {
     let before = clock_after(machine, begun)?;
-    let mut gdb = Gdb::attach(&machine.link())?;
+    let mut gdb = Gdb::start()?;
+    let now = |machine: &Machine| Ok::<_, anyhow::Error>(machine.time()?.as_secs_f64());
+    let attaches = now(machine)?;
+    gdb.connect(&machine.link())?;
+    let attached = now(machine)?;
     let told = clocks(&machine.console()).len();
-    thread::sleep(Duration::from_secs_f64(STOPPED));
+    while now(machine)? < attached + STOPPED {
+        thread::sleep(Duration::from_millis(100));
+    }
     ensure!(clocks(&machine.console()).len() == told, "the guest went on while it was stopped");
+    let detaches = now(machine)?;
     gdb.command("detach")?;
+    // The guest stood still for the first of these at least, and for no more than the second.
+    let stood = if runs { (0.0, 0.0) } else { (detaches - attached, now(machine)? - attaches) };
     let after = clock_after(machine, told + 4)?;
     let (clock, rtc) = (after.0 - before.0, after.1 - before.1);
     let console = machine.console();
     ensure!(rtc >= STOPPED, "the RTC has counted {rtc} s:\n{console}");
     ensure!(
-        (rtc - clock - gap).abs() < APART,
-        "the RTC has counted {rtc} s, the kernel's clock {clock} s:\n{console}"
+        rtc - clock > stood.0 - APART && rtc - clock < stood.1 + APART,
+        "the RTC has counted {rtc} s, the kernel's clock {clock} s, {stood:?} s stopped:\n{console}"
     );
     Ok(told + 4)
 }
