@@ -92,6 +92,24 @@ fn lacking(config: &Config) -> Option<&'static str> {
     .find_map(|(asked, what)| asked.then_some(what))
 }
 
+/// The model in a name as QEMU's `-cpu` takes it, and what is added (`,+la57`) or taken away (`,-vmx`), as Bochs
+/// says it.
+fn cpu(name: &str) -> (&str, String) {
+    let mut parts = name.split(',');
+    let model = parts.next().unwrap_or_default();
+    let of = |sign: char, parts: std::str::Split<'_, char>| -> String {
+        parts.filter_map(|part| part.strip_prefix(sign)).collect::<Vec<_>>().join(",")
+    };
+    let mut features = String::new();
+    for (sign, word) in [('+', "add_features"), ('-', "exclude_features")] {
+        let names = of(sign, parts.clone());
+        if !names.is_empty() {
+            features += &format!(", {word}=\"{names}\"");
+        }
+    }
+    (model, features)
+}
+
 /// The configuration file.
 fn file(
     config: &Config,
@@ -110,10 +128,11 @@ fn file(
         None => format!("mode=file, dev={}", at("console")),
         Some(port) => format!("mode=socket-client, dev=localhost:{port}"),
     };
+    let (model, features) = cpu(&config.cpu);
     // No clock of the host's where runs are compared.
     let time = if config.icount { "1767225600" } else { "utc" };
     let mut text = format!(
-        "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1\n\
+        "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1{features}\n\
          memory: guest={memory}, host={host}\n\
          clock: sync=none, time0={time}\n\
          port_e9_hack: enabled=1\n\
@@ -127,7 +146,6 @@ fn file(
          log: {said}\n\
          panic: action=report\nerror: action=report\ninfo: action=report\ndebug: action=ignore\n\
          boot: disk\n",
-        model = config.cpu,
         memory = config.memory,
         host = config.memory.min(MOST_HOST_MEMORY),
         log = at("log"),
@@ -237,4 +255,15 @@ fn terminal() -> Result<u16> {
         }
     });
     Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn features_of_a_cpu() {
+        let (model, features) = super::cpu("corei7_haswell_4770,-vmx,+la57,-pcid");
+        assert_eq!(model, "corei7_haswell_4770");
+        assert_eq!(features, ", add_features=\"la57\", exclude_features=\"vmx,pcid\"");
+        assert_eq!(super::cpu("ryzen"), ("ryzen", String::new()));
+    }
 }

@@ -14,6 +14,10 @@ use crate::bochs::IPS;
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a stop is asked for, in all within [`PATIENCE`].
+const STOPS: u32 = 10;
+/// How long a machine may take to get somewhere.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A session with the debugger of a running Bochs.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ impl Debugger {
             }
         });
         let mut this = Self { input, output, pid: child.id(), serial: 0, running: false };
+        // Before its first prompt a signal would end it.
+        this.sync_within("start", String::new(), LONG_PATIENCE)?;
         if go {
             this.go()?;
         }
@@ -56,7 +62,13 @@ impl Debugger {
     /// When Bochs has ended.
     pub fn go(&mut self) -> Result<()> {
         self.running = true;
-        writeln!(self.input, "c").context("Bochs has ended")
+        writeln!(self.input, "c").context("Bochs has ended")?;
+        // It repeats each command that it has read. Before that a signal would end it.
+        let (mut said, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while !said.contains("c\n") {
+            said += &self.hear(deadline, "go")?;
+        }
+        Ok(())
     }
 
     /// Stops the machine, unless it stands still: whether it ran.
@@ -67,13 +79,49 @@ impl Debugger {
         if !self.running {
             return Ok(false);
         }
-        let status = Command::new("kill").args(["-INT", &self.pid.to_string()]).status()?;
-        if !status.success() {
-            bail!("Bochs has ended");
+        for attempt in 1..=STOPS {
+            // The first instruction after `c` takes back what a signal before it asked for.
+            thread::sleep(Duration::from_millis(5));
+            let status = Command::new("kill").args(["-INT", &self.pid.to_string()]).status()?;
+            if !status.success() {
+                bail!("Bochs has ended");
+            }
+            // It says where it stopped.
+            match self.hear(Instant::now() + PATIENCE / STOPS, "stop") {
+                Ok(_) => break,
+                Err(error) if attempt == STOPS => return Err(error),
+                Err(_) => {}
+            }
         }
         self.running = false;
         self.sync("stop", String::new())?;
         Ok(true)
+    }
+
+    /// Lets the machine run until the instruction at the linear address `at` is next.
+    ///
+    /// # Errors
+    /// As [`Debugger::run`].
+    pub fn run_to(&mut self, at: u64) -> Result<()> {
+        self.breakpoint(at)?;
+        self.run()?;
+        // Bochs counts them from 1, and there is no other.
+        self.command("d 1").map(drop)
+    }
+
+    /// Lets the machine run until so much time has passed for it since power-on.
+    ///
+    /// # Errors
+    /// As [`Debugger::run`].
+    pub fn run_until(&mut self, time: Duration) -> Result<()> {
+        self.stop()?;
+        let ticks = time.as_secs_f64() * f64::from(IPS);
+        // Bochs takes no time that has passed.
+        if ticks as u64 <= self.ticks()? {
+            return Ok(());
+        }
+        self.command(&format!("sba {ticks:.0}"))?;
+        self.run()
     }
 
     /// Runs a command while the machine stands still, and gives what it printed.
@@ -87,20 +135,32 @@ impl Debugger {
     /// Sends `lines`, and gives what was printed until they were done. An empty line would be the last
     /// command again.
     fn sync(&mut self, line: &str, lines: String) -> Result<String> {
+        self.sync_within(line, lines, PATIENCE)
+    }
+
+    fn sync_within(&mut self, line: &str, lines: String, patience: Duration) -> Result<String> {
         self.serial += 1;
         // `?` prints a number, in hexadecimal first; this one is in no other output.
         let mark = 0x5eed_0000 + u64::from(self.serial);
         writeln!(self.input, "{lines}? {mark}").context("Bochs has ended")?;
         let (mut said, end) = (String::new(), format!("{mark:#x} "));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         while !said.contains(&end) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.output.recv_timeout(left) {
-                Ok(bytes) => said += &String::from_utf8_lossy(&bytes),
-                Err(error) => bail!("Bochs: {line:?} gave ({error}): {said}"),
+            match self.hear(deadline, line) {
+                Ok(more) => said += &more,
+                Err(error) => bail!("{error:#}: {said}"),
             }
         }
         Ok(said)
+    }
+
+    /// The next that it says, until `deadline`.
+    fn hear(&mut self, deadline: Instant, line: &str) -> Result<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.output.recv_timeout(left) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) => bail!("Bochs: {line:?} gave ({error})"),
+        }
     }
 
     /// `length` bytes of physical memory at `address`. The machine stands still meanwhile.
@@ -129,9 +189,9 @@ impl Debugger {
     /// Lets the machine, which stands still, run until it stops by itself, at a breakpoint.
     ///
     /// # Errors
-    /// As [`Debugger::command`]; when it runs too long.
+    /// As [`Debugger::command`]; when it runs for ten minutes.
     pub fn run(&mut self) -> Result<()> {
-        self.command("c").map(drop)
+        self.sync_within("c", "c\n".to_owned(), LONG_PATIENCE).map(drop)
     }
 
     /// Stops the machine whenever it is to execute what is at the linear address `at`.

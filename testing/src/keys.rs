@@ -33,6 +33,22 @@ const SHIFTED: &[(char, &str)] = &[
     ('?', "slash"),
 ];
 
+/// Keys whose symbol is not a character.
+const SYMBOLS: &[(&str, u32)] = &[
+    ("shift", 0xffe1),
+    ("esc", 0xff1b),
+    ("ret", 0xff0d),
+    ("tab", 0xff09),
+    ("up", 0xff52),
+    ("down", 0xff54),
+    ("left", 0xff51),
+    ("right", 0xff53),
+    ("f1", 0xffbe),
+    ("f2", 0xffbf),
+    ("f9", 0xffc6),
+    ("f10", 0xffc7),
+];
+
 /// The keys to be pressed together, for each character of `text` and each `<name>` in it.
 ///
 /// # Errors
@@ -53,6 +69,17 @@ pub(crate) fn codes(text: &str) -> Result<Vec<Vec<String>>> {
     Ok(chords)
 }
 
+/// The key symbol (`keysymdef.h` of X11) of the key that QEMU calls `name`.
+pub(crate) fn symbol(name: &str) -> Option<u32> {
+    let known = SYMBOLS.iter().find(|(known, _)| *known == name).map(|(_, symbol)| *symbol);
+    let mut characters = name.chars();
+    let single = match (characters.next(), characters.next()) {
+        (Some(character), None) => Some(character),
+        _ => PLAIN.iter().find(|(_, key)| *key == name).map(|(character, _)| *character),
+    };
+    known.or(single.map(u32::from))
+}
+
 fn chord(of: char) -> Option<Vec<String>> {
     let find = |table: &[(char, &str)]| {
         table.iter().find(|(character, _)| *character == of).map(|(_, key)| (*key).to_owned())
@@ -68,7 +95,16 @@ fn chord(of: char) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::codes;
+    use super::{NAMED, PLAIN, SHIFTED, codes, symbol};
+
+    #[test]
+    fn every_key_has_a_symbol() {
+        let named = NAMED.iter().copied();
+        for key in named.chain(PLAIN.iter().chain(SHIFTED).map(|(_, key)| *key)) {
+            assert!(symbol(key).is_some(), "{key}");
+        }
+        assert_eq!(["a", "minus", "ret", "spc"].map(symbol), [0x61, 0x2d, 0xff0d, 0x20].map(Some));
+    }
 
     #[test]
     fn characters_and_named_keys() {

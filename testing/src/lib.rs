@@ -13,6 +13,7 @@ mod gdb;
 mod keys;
 mod machine;
 mod qmp;
+mod rfb;
 mod rsp;
 mod screen;
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{
     Debugger, Gdb, Qmp, Screen,
     bochs::{BOCHS_IS_SLOWER, Bochs},
-    keys,
+    keys, rfb,
 };
 
 /// How often files and processes are looked at while waiting.
@@ -151,6 +151,9 @@ impl Machine {
     /// # Errors
     /// When a character is on no key, or the emulator does not answer.
     pub fn type_keys(&self, text: &str) -> Result<()> {
+        if self.debugger.is_some() {
+            return rfb::press(&self.text("bochs"), &keys::codes(text)?);
+        }
         let mut qmp = self.qmp()?;
         for chord in keys::codes(text)? {
             let keys: Vec<_> = chord
@@ -284,6 +287,19 @@ impl Machine {
             self.ended = Some(self.child.wait()?);
         }
         Ok(self.ended)
+    }
+
+    /// Bochs's ticks from power-on to the guest's power-off.
+    ///
+    /// # Errors
+    /// When it did not power off, or the emulator is another.
+    pub fn ended_at(&self) -> Result<u64> {
+        let said = self.text("bochs");
+        let line = said.lines().find(|line| line.contains("soft power off"));
+        let line = line.with_context(|| format!("no power-off{}", self.tails()))?;
+        // It begins with them: `00123456789p[ACPI  ] ...`.
+        let end = line.find(|c: char| !c.is_ascii_digit()).unwrap_or(line.len());
+        line.get(..end).unwrap_or_default().parse().with_context(|| line.to_owned())
     }
 
     /// What comes of `limit`, which is QEMU's, on this machine.

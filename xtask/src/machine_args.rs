@@ -63,6 +63,16 @@ impl Cpu {
         CHOSEN.get().copied().unwrap_or_default()
     }
 
+    /// Takes from `config` the extension that the VMM conceals from its guest.
+    pub(crate) fn without_extension(config: &mut Config) {
+        if config.bochs.is_some() {
+            let extension = if Self::chosen() == Self::Intel { "vmx" } else { "svm" };
+            config.cpu += &format!(",-{extension}");
+        } else {
+            config.cpu = config.cpu.replace(",+svm", "").replace(",+npt", "") + ",-svm";
+        }
+    }
+
     /// Puts it into `config`.
     ///
     /// # Errors

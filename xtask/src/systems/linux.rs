@@ -3,7 +3,7 @@
 //!
 //! What is compared is all that the guest tells of its machine: the kernel's log and what it makes of CPU,
 //! ports, interrupts, PCI and SMBIOS, line by line. The order of the lines is not: the kernel's threads
-//! print as they come. The bare machine has no SVM either, for that is what a guest is told.
+//! print as they come. The bare machine has no SVM or VMX either, for that is what a guest is told.
 
 mod differs;
 mod disk;
@@ -17,6 +17,7 @@ use anyhow::Result;
 use testing::Config;
 
 use super::{Compared, Play, Step, System};
+use crate::machine_args::Cpu;
 use kernels::Kernel;
 
 /// Words for the userland: work, tell all of the machine, power off.
@@ -43,13 +44,10 @@ fn once(config: &mut Config, _: &Path) -> Result<()> {
 /// The same without CMPXCHG16B, which QEMU 7.2 gets wrong on the bare machine too: the memory allocator of Linux
 /// 6.12 and later dies of it.
 fn without_cx16(config: &mut Config, dir: &Path) -> Result<()> {
-    config.cpu += ",-cx16";
+    if config.bochs.is_none() {
+        config.cpu += ",-cx16";
+    }
     once(config, dir)
-}
-
-/// What the VMM conceals is absent on the bare machine too.
-fn without_svm(config: &mut Config) {
-    config.cpu = config.cpu.replace(",+svm", "").replace(",+npt", "") + ",-svm";
 }
 
 /// Linux on another firmware than the emulator's own, which `machine` puts in.
@@ -61,7 +59,7 @@ pub(super) const fn on_firmware(machine: fn(&mut Config, &Path) -> Result<()>) -
 const fn linux(boot: super::BootFn, steps: &'static [Step], limit: u64) -> Play {
     Play::new(boot, steps)
         .on(once)
-        .bare(without_svm)
+        .bare(Cpu::without_extension)
         .comparing(&[Compared::Lines])
         .within(limit)
         .but(differs::LINUX)

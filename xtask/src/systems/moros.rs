@@ -28,7 +28,9 @@ pub(super) const SYSTEMS: &[System] = &[System {
     )
     .on(|config, _| {
         // It takes the range that QEMU reserves for AMD CPUs below 1 TiB for RAM, and runs out of it.
-        config.extra.extend(["-machine".into(), "pc-i440fx-7.0".into()]);
+        if config.bochs.is_none() {
+            config.extra.extend(["-machine".into(), "pc-i440fx-7.0".into()]);
+        }
         Ok(())
     })
     .but(&[

@@ -8,11 +8,7 @@ const USB: &str = "Bochs's BIOS boots from no USB device";
 
 /// What Bochs lacks, by test or group.
 const BOCHS: &[(&str, &str)] = &[
-    ("bench.idle", "Bochs tells no counters from outside while the guest sleeps"),
-    ("bench.load", "Bochs tells no counters from outside while the guest runs"),
     ("bench.memory", "Bochs has no gdb stub to compare with"),
-    ("bench.instructions", "Bochs has no QMP to count from a point on"),
-    ("bench.ram", "Bochs keeps what is above 2 GiB in a file"),
     ("refusal", "these are CPUs of QEMU's, and keys by QMP"),
     ("broken", "Bochs's BIOS has no table to be added"),
     ("guest.smp.two", "Debian's Bochs has one processor"),
@@ -32,7 +28,12 @@ const BOCHS: &[(&str, &str)] = &[
     ("reset.stick-jump", USB),
     ("reset.stick-hole", USB),
     ("vmm", "Bochs has no QMP to send the VMM astray, or to inject an NMI"),
-    ("system", "the table's screens and keys are QEMU's"),
+    ("system.debian-12", "Bochs has no AHCI controller, and no further disks at EHCI and xHCI"),
+    (
+        "system.debian-12-i386",
+        "Bochs has no AHCI controller, and no further disks at EHCI and xHCI",
+    ),
+    ("system.ipxe-2.0", "Bochs has no network to boot from"),
     ("torture", "Bochs has no QMP to look at a machine that is silent"),
 ];
 

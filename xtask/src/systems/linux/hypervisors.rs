@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     archive::Package,
+    machine_args::Cpu,
     sh,
     systems::{Boot, Play, Step, System},
 };
@@ -21,13 +22,13 @@ use crate::{
 /// KVM's modules in a guest: refused, and no device appears.
 pub(super) const KVM: System = System {
     name: "linux-kvm",
-    about: "KVM of Linux 6.1 (bookworm, cloud): its modules are loaded, and say that there is no SVM",
+    about: "KVM of Linux 6.1 (bookworm, cloud): its modules are loaded, and say that there is no SVM or VMX",
     quick: false,
     play: Ok(linux(
         kvm,
         &[
-            Step::Serial("MODULE 3-kvm-amd.ko "),
-            Step::Serial("svm not available"),
+            Step::Serial("MODULE 3-kvm-"),
+            Step::Serial("no hardware support for 'kvm_"),
             Step::Serial("READY"),
             Step::Serial("Power down"),
             Step::Off,
@@ -65,7 +66,9 @@ const fn xen_to_the_end(boot: crate::systems::BootFn) -> Play {
         280,
     )
     .on(|config, dir| {
-        config.cpu = "qemu64,+svm,+npt,+nrip-save,-x2apic".into();
+        if config.bochs.is_none() {
+            config.cpu = "qemu64,+svm,+npt,+nrip-save,-x2apic".into();
+        }
         config.memory = 768;
         once(config, dir)
     })
@@ -77,7 +80,8 @@ fn kvm(dir: &Path) -> Result<Boot> {
         let file = CLOUD_6_1.file(|path| path.ends_with(&format!("/{name}")))?;
         Ok((format!("{order}-{name}"), file))
     };
-    let modules = [module(1, "irqbypass.ko")?, module(2, "kvm.ko")?, module(3, "kvm-amd.ko")?];
+    let vendor = if Cpu::chosen() == Cpu::Intel { "kvm-intel.ko" } else { "kvm-amd.ko" };
+    let modules = [module(1, "irqbypass.ko")?, module(2, "kvm.ko")?, module(3, vendor)?];
     CLOUD_6_1.boot_with(
         dir,
         "ramooflax.iomem ramooflax.modules ramooflax.machine ramooflax.do=poweroff",
