@@ -58,6 +58,13 @@ const LONG_ON_BOCHS: &[&str] = &[
     "debian.memory",
     "guest.hole.4g",
     "guest.hole.6g",
+    // Two boots each; `system.geodsp` is the one that is quick.
+    "system.mach-none",
+    "system.mach-486",
+    "system.linux-6.1-686-pae",
+    "system.memtest86+-6.10",
+    "system.ipxe-1.0",
+    "system.invaders",
 ];
 
 /// The test or group that `name` belongs to and what keeps it from running on `cpu`.
