@@ -2,6 +2,13 @@
 
 probes:
     cli
+    xorl %eax, %eax             # Intel's hypercall is VMCALL, 0F 01 C1
+    cpuid
+    cmpl $0x756e6547, %ebx
+    jne 1f
+    movb $0xc1, hypercall16 + 2
+    movb $0xc1, hypercall32 + 2
+1:
     movl 4 * 6, %eax
     movl %eax, old_ud
     movl $ud_real, 4 * 6
@@ -74,8 +81,9 @@ probes:
 # SI: text; the vector of #UD comes to ud_real
 probe16:
     movl $PROBE, %eax
+hypercall16:
     vmmcall
-1:  jmp answer
+    jmp answer
 ud_real:
     addw $6, %sp
     xorl %eax, %eax
@@ -93,6 +101,7 @@ answer:
 .code32
 probe32:
     movl $PROBE, %eax
+hypercall32:
     vmmcall
     ret
 ud_protected:

@@ -98,6 +98,18 @@ signature: .ascii "SELF"
 .word 0xaa55
 
 second:
+    movw $(COM2 + 3), %dx       # 115200 baud, 8 data bits; from power-on it has 5
+    movb $0x83, %al
+    outb %al, %dx
+    movw $COM2, %dx
+    movb $1, %al
+    outb %al, %dx
+    incw %dx
+    decb %al
+    outb %al, %dx
+    movw $(COM2 + 3), %dx
+    movb $3, %al
+    outb %al, %dx
     cmpb $7, mode
     jne 1f
     cmpl $MARK, MARK_AT

@@ -80,7 +80,6 @@ pub(crate) fn is_at(link: &Path) -> bool {
 fn lacking(config: &Config) -> Option<&'static str> {
     [
         (config.no_shutdown, "pause after power-off"),
-        (config.qemu_gdb, "gdb stub"),
         (!config.acpi_tables.is_empty(), "further ACPI tables"),
         (config.stick.is_some(), "BIOS that boots from USB"),
         (config.sata, "SATA controller"),

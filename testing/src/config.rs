@@ -42,7 +42,7 @@ pub struct Config {
     pub no_shutdown: bool,
     /// Wait for `cont` over QMP before the first instruction.
     pub paused: bool,
-    /// Offer QEMU's own gdb stub on [`Machine::qemu_gdb`].
+    /// Offer QEMU's own gdb stub on [`Machine::qemu_gdb`]; [`Machine::outside`] needs it. Bochs has a debugger always.
     pub qemu_gdb: bool,
     /// Keep what is sent on COM1 for [`Machine::sent`]: it costs a write for each byte.
     pub keep_sent: bool,

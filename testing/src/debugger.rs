@@ -71,6 +71,20 @@ impl Debugger {
         Ok(())
     }
 
+    /// Lets the machine run on if it has stopped unasked: Bochs stops at a reset by triple fault. Its own BIOS makes one
+    /// at each reset that leaves IA32_FEATURE_CONTROL locked, which it then writes.
+    ///
+    /// # Errors
+    /// When Bochs has ended.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        let said: Vec<u8> = self.output.try_iter().flatten().collect();
+        // `(0).[231339033] [0x0000fffffff0] f000:fff0 (unk. ctxt): jmpf 0xf000:e05b`
+        if self.running && String::from_utf8_lossy(&said).contains("(0).[") {
+            self.go()?;
+        }
+        Ok(())
+    }
+
     /// Stops the machine, unless it stands still: whether it ran.
     ///
     /// # Errors

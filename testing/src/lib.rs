@@ -12,15 +12,18 @@ mod debugger;
 mod gdb;
 mod keys;
 mod machine;
+mod outside;
 mod qmp;
 mod rfb;
 mod rsp;
 mod screen;
+mod tails;
 
 pub use config::{Config, Console, Usb};
 pub use debugger::Debugger;
 pub use gdb::Gdb;
 pub use machine::Machine;
+pub use outside::Outside;
 pub use qmp::Qmp;
 pub use rsp::{Rsp, escaped, framed};
 pub use screen::Screen;

@@ -39,6 +39,21 @@ impl Cpu {
         }
     }
 
+    /// The same CPU without a feature, by the name that CPUID's flags usually have.
+    pub(crate) fn without(self, feature: &str) -> String {
+        let model = self.model();
+        if self.is_bochs() {
+            format!("{model}, exclude_features={feature}")
+        } else {
+            format!("{model},-{feature}")
+        }
+    }
+
+    /// Whether it is Intel's, and not AMD's.
+    pub(crate) fn is_intel(self) -> bool {
+        self == Self::Intel
+    }
+
     /// Whether Bochs is its emulator, and not QEMU.
     pub(crate) fn is_bochs(self) -> bool {
         matches!(self, Self::Intel | Self::Ryzen | Self::Zambezi)

@@ -163,13 +163,24 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Puts in a USB stick as `cargo xtask image` makes it, with `more` options.
+    /// Puts in a USB stick as `cargo xtask image` makes it, with `more` options. Where the BIOS boots from no USB
+    /// device it is the first disk, which it would be all the same for who asks the BIOS.
     ///
     /// # Errors
     /// When it cannot be made.
     pub(crate) fn insert_stick(&mut self, usb: Usb, more: &str) -> Result<()> {
-        self.config.stick = Some((self.stick_image(more)?, usb));
+        let image = self.stick_image(more)?;
+        self.insert(image, usb);
         Ok(())
+    }
+
+    /// As [`Prepared::insert_stick`], with the image `image`.
+    pub(crate) fn insert(&mut self, image: PathBuf, usb: Usb) {
+        if self.config.bochs.is_some() {
+            self.config.disks.insert(0, (image, true));
+        } else {
+            self.config.stick = Some((image, usb));
+        }
     }
 
     /// The image of such a stick.

@@ -339,7 +339,7 @@ probe_idtr:
 no_multiboot:
     .asciz "Ramooflax was not started by a multiboot loader. Expected: GRUB's multiboot or multiboot2 command, iPXE or QEMU. Start it with one of these. Halted."
 no_long_mode:
-    .asciz "Ramooflax cannot run on this CPU: it has no 64-bit long mode. Expected: a 64-bit AMD CPU with SVM and nested paging. Use such a machine. The firmware boots on in 10 seconds or at a key."
+    .asciz "Ramooflax cannot run on this CPU: it has no 64-bit long mode. Expected: a 64-bit AMD or Intel CPU with SVM and nested paging, or VMX and EPT. Use such a machine. The firmware boots on in 10 seconds or at a key."
 
     .section .bss.entry32, "aw", @nobits
     .balign 4096

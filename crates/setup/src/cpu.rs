@@ -46,8 +46,9 @@ impl fmt::Display for Unfit {
                  an emulator, switch on the NPT feature."
             }
             Unfit::NoVmx => {
-                "this CPU has no VMX. Expected: an Intel CPU with VMX, EPT and unrestricted guest. \
-                 Use such a machine; under an emulator, choose such a CPU model."
+                "this CPU has no VMX, or Ramooflax runs already and conceals it. Expected: an Intel CPU \
+                 with VMX, EPT and unrestricted guest. Use such a machine or, under an emulator, such a CPU \
+                 model; if Ramooflax runs, add boot=next to its options."
             }
             Unfit::VmxDisabled => {
                 "VMX is switched off and locked by the firmware (IA32_FEATURE_CONTROL). Expected: VMX \
@@ -133,6 +134,9 @@ fn is_intel(leaf: &CpuidResult) -> bool {
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
 
+/// How it is named that nested tables are missing; without secondary controls there are none.
+const EPT: &str = "extended page tables (EPT)";
+
 /// What the resident cannot do without (SDM 3D, appendix A). It looks closer, and says so itself if it must refuse.
 fn check_vmx(cpuid: impl Fn(u32) -> CpuidResult, msr: impl Fn(u32) -> u64) -> Result<(), Unfit> {
     if cpuid(1).ecx & 1 << 5 == 0 {
@@ -142,22 +146,21 @@ fn check_vmx(cpuid: impl Fn(u32) -> CpuidResult, msr: impl Fn(u32) -> u64) -> Re
     if allowed & feature_control::LOCK != 0 && allowed & feature_control::VMX == 0 {
         return Err(Unfit::VmxDisabled);
     }
-    let about = msr(msr::VMX_BASIC);
-    if about & basic::TRUE_CONTROLS == 0 {
-        return Err(Unfit::VmxLacks("flexible controls"));
-    }
-    let may = |capability: u32, bit: u32| (msr(capability) >> 32) as u32 & bit != 0;
+    // What a CPU is known by first. An MSR behind another exists only where that allows what it is about.
     for (capability, bit, name) in [
-        (msr::VMX_TRUE_PRIMARY, primary::SECONDARY, "secondary controls"),
-        (msr::VMX_TRUE_PIN, pin::TIMER, "preemption timer"),
-        (msr::VMX_TRUE_PIN, pin::VIRTUAL_NMIS, "virtual NMIs"),
-        (msr::VMX_SECONDARY, secondary::EPT, "extended page tables (EPT)"),
+        (msr::VMX_PRIMARY, primary::SECONDARY, EPT),
+        (msr::VMX_SECONDARY, secondary::EPT, EPT),
         (msr::VMX_SECONDARY, secondary::UNRESTRICTED, "unrestricted guest"),
         (msr::VMX_SECONDARY, secondary::VPID, "VPID"),
+        (msr::VMX_PIN, pin::TIMER, "preemption timer"),
+        (msr::VMX_PIN, pin::VIRTUAL_NMIS, "virtual NMIs"),
     ] {
-        if !may(capability, bit) {
+        if (msr(capability) >> 32) as u32 & bit == 0 {
             return Err(Unfit::VmxLacks(name));
         }
+    }
+    if msr(msr::VMX_BASIC) & basic::TRUE_CONTROLS == 0 {
+        return Err(Unfit::VmxLacks("flexible controls"));
     }
     Ok(())
 }
@@ -330,6 +333,14 @@ mod tests {
         assert!(check(intel(1 << 5), with(msr::FEATURE_CONTROL, 5)).is_ok());
         assert_eq!(lack(msr::VMX_BASIC, 0), Unfit::VmxLacks("flexible controls"));
         assert_eq!(lack(msr::VMX_SECONDARY, 0x2a << 32), Unfit::VmxLacks("unrestricted guest"));
-        assert_eq!(lack(msr::VMX_TRUE_PIN, 0), Unfit::VmxLacks("preemption timer"));
+        assert_eq!(lack(msr::VMX_PIN, 0), Unfit::VmxLacks("preemption timer"));
+        // A Core 2: its MSR of secondary controls exists, those of flexible controls do not.
+        let old = |register| match register {
+            msr::VMX_TRUE_PIN.. => unreachable!("MSR {register:#x} where there is none"),
+            msr::FEATURE_CONTROL | msr::VMX_BASIC => 0,
+            msr::VMX_SECONDARY => 1 << 32,
+            _ => u64::from(u32::MAX) << 32,
+        };
+        assert_eq!(check(intel(1 << 5), old), Err(Unfit::VmxLacks(EPT)));
     }
 }

@@ -1,7 +1,7 @@
 //! A fault of the VMM itself is a report: the guest stands still, and the analyst's line answers.
 //!
-//! There is no door in the image for this. The emulator's own gdb stub sends the VMM astray while it takes an
-//! interrupt for the guest, and afterwards puts everything back as it was, for the next fault.
+//! There is no door in the image for this. The emulator's own debugger sends the VMM astray while it looks at its
+//! line, and afterwards puts everything back as it was, for the next fault; or takes another machine, with Bochs.
 
 mod provoke;
 
@@ -9,12 +9,13 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _};
-use testing::{Gdb, Machine};
+use testing::{Gdb, Machine, Outside};
 
 use self::provoke::{How, Kind};
 use super::Test;
 use crate::{
     build,
+    machine_args::Cpu,
     scene::{Guest, Scene},
     sh,
 };
@@ -23,12 +24,42 @@ use crate::{
 const VMM_BASE: u64 = 0xffff_8000_0000_0000;
 /// An address of the VMM's half where nothing is.
 const NOWHERE: u64 = VMM_BASE + 0x1234_5000;
-/// The function in which it fails: it takes an interrupt for the guest. It is in assembly and makes no frame.
-const PLACE: &str = "svm_window_look";
-/// Who called that: the way to it is the vendor's.
-const NEXT: &str = "svm::run::";
-/// Who called that, some calls further out.
-const CALLERS: [&str; 2] = ["hv::run::interrupt", "resident::start::enter"];
+/// Where it fails.
+struct Place {
+    /// The function in which it is stopped, before it makes a frame, as the image names it.
+    stop: &'static str,
+    /// The function in assembly, without a frame, whose code is replaced. Bochs goes on executing what it has executed
+    /// once: there it is code of the other vendor's.
+    code: &'static str,
+    /// Who called the first: the way to it is the vendor's.
+    next: &'static str,
+    /// Who called that, some calls further out.
+    callers: [&'static str; 2],
+    /// The exit that it deals with.
+    exit: &'static str,
+}
+
+/// It takes an interrupt for the guest.
+const SVM: Place = Place {
+    stop: "svm_window_look",
+    code: "svm_window_look",
+    next: "svm::run::",
+    callers: ["hv::run::interrupt", "resident::start::enter"],
+    exit: "interrupt at ",
+};
+const SVM_BOCHS: Place = Place { code: "vmx_switch_exit", ..SVM };
+/// The timer has gone off: all state of the CPU comes from the VMCS.
+const VMX: Place = Place {
+    stop: "2hv3run4tick",
+    code: "svm_window_look",
+    next: "hv::run::run",
+    callers: ["hv::run::run", "resident::start::enter"],
+    exit: "tick at ",
+};
+
+/// What is tried with Bochs: a fault on the stack that the VMCS names, one that needs a stack of its own, two at once, a
+/// vector that nobody uses, a panic.
+const ON_BOCHS: [&str; 5] = ["read", "unexpected vector", "stack lost", "double fault", "panic"];
 /// The registers that are put back.
 const REGISTERS: [&str; 17] = [
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
@@ -43,6 +74,8 @@ pub(super) fn tests() -> Vec<Test> {
 struct Stage {
     machine: Machine,
     resident: PathBuf,
+    at: &'static Place,
+    stop: u64,
     place: u64,
     panic: u64,
     /// The VMM's memory: its first byte, and where it is kept.
@@ -55,10 +88,13 @@ struct Stage {
 
 fn fault() -> Result<()> {
     let mut stage = Stage::set()?;
-    for kind in provoke::kinds(stage.place) {
+    // Bochs has no machine checks, and takes another machine each time.
+    let can = |kind: &Kind| !Cpu::chosen().is_bochs() || ON_BOCHS.contains(&kind.name);
+    for kind in provoke::kinds(stage.place).into_iter().filter(can) {
         stage.provoke(&kind).with_context(|| format!("provoking: {}", kind.name))?;
         let checked = stage.check(&kind);
         checked.with_context(|| format!("after: {}{}", kind.name, stage.machine.tails()))?;
+        println!("told: {}", kind.name);
     }
     stage.again()?;
     stage.waited_for()
@@ -75,7 +111,13 @@ impl Stage {
             let at = found.with_context(|| format!("the image has no {name}"))?.address();
             anyhow::Ok(VMM_BASE + at)
         };
-        let (place, panic) = (symbol(PLACE)?, symbol("slice_index_fail")?);
+        let at = match Cpu::chosen() {
+            Cpu::Intel => &VMX,
+            cpu if cpu.is_bochs() => &SVM_BOCHS,
+            _ => &SVM,
+        };
+        let (stop, place) = (symbol(at.stop)?, symbol(at.code)?);
+        let panic = symbol("slice_index_fail")?;
         prepared.config.qemu_gdb = true;
         let mut machine = prepared.start()?;
         let console = machine.wait_console("READY", Duration::from_secs(60))?;
@@ -84,65 +126,67 @@ impl Stage {
         let hole =
             (after(&log, "hole 0x")?, after(log.split_once("..0x").map_or("", |it| it.1), "")?);
 
-        let mut emulator = Gdb::attach(&machine.qemu_gdb())?;
-        emulator.command(&format!("hbreak *{place:#x}"))?;
-        emulator.command("continue")?;
-        ensure!(emulator.value("$rip")? == place, "the VMM took no interrupt");
-        emulator.command("delete")?;
+        let mut outside = machine.outside()?;
+        outside.run_to(stop)?;
         let registers = REGISTERS
             .iter()
-            .map(|name| Ok((*name, emulator.value(&format!("${name}"))?)))
+            .map(|name| Ok((*name, outside.register(name)?)))
             .collect::<Result<_>>()?;
         let kept = machine.dir().join("hole");
-        physical(&mut emulator, |gdb| {
-            gdb.command(&format!(
-                "dump binary memory {} {:#x} {:#x}",
-                kept.display(),
-                hole.0,
-                hole.1
-            ))
-        })?;
-        ensure!(fs::metadata(&kept)?.len() == hole.1 - hole.0, "the VMM's memory was not read");
-        let code = physical(&mut emulator, |gdb| gdb.value(&format!("*(long *) {looped:#x}")))?;
-        Ok(Self { machine, resident, place, panic, hole, kept, registers, guest: (looped, code) })
+        if let Some(gdb) = outside.gdb() {
+            let file = kept.display();
+            gdb.command(&format!("dump binary memory {file} {:#x} {:#x}", hole.0, hole.1))?;
+            ensure!(fs::metadata(&kept)?.len() == hole.1 - hole.0, "the VMM's memory was not read");
+        }
+        let code = outside.word(looped, 8)?;
+        drop(outside);
+        let guest = (looped, code);
+        Ok(Self { machine, resident, at, stop, place, panic, hole, kept, registers, guest })
     }
 
     /// Puts the VMM back to the place, and sends it astray there.
     fn provoke(&mut self, kind: &Kind) -> Result<()> {
-        let mut emulator = Gdb::attach(&self.machine.qemu_gdb())?;
-        let emulator = &mut emulator;
-        let kept = self.kept.display().to_string();
-        let base = self.hole.0;
-        physical(emulator, |gdb| gdb.command(&format!("restore {kept} binary {base:#x}")))?;
-        for (name, value) in &self.registers {
-            emulator.command(&format!("set var ${name} = {value:#x}"))?;
+        if self.machine.is_bochs() {
+            // Registers cannot be put back there: another machine is faster than to wait for the same place.
+            self.machine.quit()?;
+            *self = Self::set()?;
         }
-        let write = |emulator: &mut Gdb, at: u64, bytes: &[u8]| -> Result<()> {
-            for (n, byte) in (at..).zip(bytes) {
-                emulator.command(&format!("set var *(unsigned char *) {n:#x} = {byte}"))?;
+        let (place, stack, physical) = (self.place, self.register("rsp"), self.hole.0);
+        let mut outside = self.machine.outside()?;
+        if let Some(gdb) = outside.gdb() {
+            gdb.command(&format!("restore {} binary {physical:#x}", self.kept.display()))?;
+            for (name, value) in &self.registers {
+                gdb.command(&format!("set var ${name} = {value:#x}"))?;
             }
-            Ok(())
+        }
+        let write = |outside: &mut Outside<'_>, at: u64, bytes: &[u8]| {
+            outside.write(at - VMM_BASE + physical, bytes)
         };
-        let set = |emulator: &mut Gdb, name: &str, value: u64| {
-            emulator.command(&format!("set var ${name} = {value:#x}"))
-        };
-        let stack = self.register("rsp");
         match &kind.how {
-            How::Code(code) => write(emulator, self.place, code)?,
-            How::Jump(to) => _ = set(emulator, "rip", *to)?,
-            How::IntoStack => _ = set(emulator, "rip", stack)?,
+            How::Code(code) => {
+                write(&mut outside, place, code)?;
+                outside.jump(place)?;
+            }
+            How::Jump(to) => outside.jump(*to)?,
+            How::IntoStack => outside.jump(stack)?,
             How::Panic => {
                 // As a call from there, of the function that an index out of bounds calls: from, to, length, and
                 // the place in the sources: a string, a line, a column.
                 let (name, location) = (stack - 0x100, stack - 0xc0);
-                write(emulator, name, b"provoked.rs\0")?;
-                let place = [name, 11, 34 << 32 | 12].map(u64::to_le_bytes).concat();
-                write(emulator, location, &place)?;
-                write(emulator, stack - 0x208, &(self.place + 1).to_le_bytes())?;
-                let values = [0, 7, 3, location, stack - 0x208, self.panic];
-                for (name, value) in ["rdi", "rsi", "rdx", "rcx", "rsp", "rip"].iter().zip(values) {
-                    set(emulator, name, value)?;
-                }
+                write(&mut outside, name, b"provoked.rs\0")?;
+                let source = [name, 11, 34 << 32 | 12].map(u64::to_le_bytes).concat();
+                write(&mut outside, location, &source)?;
+                write(&mut outside, stack - 0x208, &(place + 1).to_le_bytes())?;
+                // mov rdi, rsi, rdx, rcx, rsp, rax; jmp rax
+                let code = [(0xbf, 0), (0xbe, 7), (0xba, 3), (0xb9, location)];
+                let code = code.into_iter().chain([(0xbc, stack - 0x208), (0xb8, self.panic)]);
+                let load = |(opcode, value): (u8, u64)| {
+                    [&[0x48, opcode][..], &value.to_le_bytes()].concat()
+                };
+                let mut code: Vec<u8> = code.flat_map(load).collect();
+                code.extend([0xff, 0xe0]);
+                write(&mut outside, place, &code)?;
+                outside.jump(place)?;
             }
             // Bank 1, uncorrected and valid; the address is restartable and in progress.
             How::MachineCheck => {
@@ -151,7 +195,7 @@ impl Stage {
                 ensure!(said.is_empty(), "no machine check: {said}");
             }
         }
-        emulator.command("detach").map(drop)
+        outside.go()
     }
 
     /// The line answers with a report that says what happened, where, and what was before.
@@ -171,17 +215,20 @@ impl Stage {
         let lost = kind.name == "stack lost";
         let found = |name: &str| trace.iter().any(|it| it.starts_with(name));
         let within = !matches!(kind.how, How::Jump(_) | How::IntoStack | How::Panic);
-        ensure!(!within || trace.first().is_some_and(|it| it == PLACE), "it failed in {trace:?}");
+        ensure!(
+            !within || trace.first().is_some_and(|it| it == self.at.code),
+            "it failed in {trace:?}"
+        );
         // Without its stack the function that makes no frame does not know who called it, only who called him.
-        let [caller, first] = CALLERS;
+        let [caller, first] = self.at.callers;
         let nameless = ["stack lost", "stack overflow", "panic"].contains(&kind.name);
         // Without the frame only the word on top of the stack tells.
         let cut = kind.name == "frame lost";
-        let caller = if cut { NEXT } else { caller };
+        let caller = if cut { self.at.next } else { caller };
         ensure!((nameless || found(caller)) && (cut || found(first)), "it was called by {trace:?}");
         let exits = report.split_once("last exits:\n").context("no last exits")?.1;
         let last = exits.trim_end().lines().last().unwrap_or_default();
-        ensure!(last.starts_with("interrupt at "), "the last exit was {last:?}:\n{report}");
+        ensure!(last.starts_with(self.at.exit), "the last exit was {last:?}:\n{report}");
         let log = gdb.command("monitor log")?;
         ensure!(log.contains(&told), "the log does not say {told:?}:\n{log}");
         let mirror = self.machine.log();
@@ -217,9 +264,9 @@ impl Stage {
         let mut gdb = Gdb::attach(&self.machine.link())?;
         let report = gdb.command("monitor fault")?;
         for _ in 0..3 {
-            let mut emulator = Gdb::attach(&self.machine.qemu_gdb())?;
-            emulator.command(&format!("set var $rip = {NOWHERE:#x}"))?;
-            emulator.command("detach")?;
+            let mut outside = self.machine.outside()?;
+            outside.jump(NOWHERE)?;
+            outside.go()?;
             let again = gdb.command("monitor fault")?;
             let later = format!(
                 "later, in the answering: VMM fault: vector 14 (#PF) error 0x10 at {NOWHERE:#x}"
@@ -236,15 +283,12 @@ impl Stage {
         self.provoke(&well)?;
         let mut gdb = Gdb::attach(&self.machine.link())?;
         ensure!(gdb.command("monitor fault")?.contains("no fault"), "it is not well again");
-        let place = self.place;
-        let emulator = self.machine.qemu_gdb();
+        let (machine, stop) = (&self.machine, self.stop);
         let said = gdb.interrupt_when("continue", || {
-            let mut emulator = Gdb::attach(&emulator)?;
-            emulator.command(&format!("hbreak *{place:#x}"))?;
-            emulator.command("continue")?;
-            emulator.command("delete")?;
-            emulator.command(&format!("set var $rip = {NOWHERE:#x}"))?;
-            emulator.command("detach")?;
+            let mut outside = machine.outside()?;
+            outside.run_to(stop)?;
+            outside.jump(NOWHERE)?;
+            outside.go()?;
             std::thread::sleep(Duration::from_secs(1));
             Ok(())
         })?;
@@ -275,12 +319,4 @@ pub(super) fn after(text: &str, mark: &str) -> Result<u64> {
     let digits = text.split_once(mark).with_context(|| format!("no {mark:?} in:\n{text}"))?.1;
     let digits = digits.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default();
     u64::from_str_radix(digits, 16).with_context(|| format!("{mark}{digits}"))
-}
-
-/// Lets QEMU's stub read and write physical memory meanwhile.
-fn physical<T>(gdb: &mut Gdb, with: impl FnOnce(&mut Gdb) -> Result<T>) -> Result<T> {
-    gdb.command("maintenance packet Qqemu.PhyMemMode:1")?;
-    let result = with(gdb);
-    gdb.command("maintenance packet Qqemu.PhyMemMode:0")?;
-    result
 }

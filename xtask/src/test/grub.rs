@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     Test,
-    refusal::{press, said},
+    refusal::{press, said, without_extension},
 };
 use crate::{
     build,
     disk::{self, Contents},
+    machine_args::Cpu,
     paths,
     scene::{Guest, Prepared, Scene},
     sector::End,
@@ -106,10 +107,12 @@ fn installed() -> Result<()> {
 /// Where the VMM is refused the same GRUB boots the system without it.
 fn refused() -> Result<()> {
     let mut prepared = prepare()?;
-    prepared.config.cpu = "EPYC,-svm".into();
+    prepared.config.cpu = without_extension(Cpu::chosen());
     let mut machine = prepared.start()?;
     let said = said(&machine, "In 10 seconds or at a key, without it:", 1)?;
-    ensure!(said.contains("this CPU has no SVM"), "but: {said}");
+    let expected =
+        if Cpu::chosen().is_intel() { "this CPU has no VMX" } else { "this CPU has no SVM" };
+    ensure!(said.contains(expected), "but: {said}");
     press(&machine)?;
     machine.wait_console("SYSTEM hd0,msdos1", LIMIT).map(drop)
 }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use testing::Config;
+use testing::{Config, Machine};
 
-use super::{Test, debian::PHENOM};
+use super::{
+    Test,
+    debian::PHENOM,
+    refusal::{FeatureControl, firmware},
+};
 use crate::{
     facts,
     machine_args::Cpu,
@@ -50,6 +54,13 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
     for name in ["modes.phenom", "hole.phenom"] {
         tests.push(other(name, Scene::under, |config| config.cpu = PHENOM.into()));
     }
+    // Where the firmware leaves it to the OS the VMM switches VMX on.
+    tests.push(Test::new("guest.uart.unlocked", 180, || {
+        let mut prepared = Scene::under(guest("uart")).prepare()?;
+        let bios = prepared.file("bios", &firmware(FeatureControl::Unlocked)?)?;
+        prepared.config.firmware = Some(bios);
+        verdict(&mut prepared.start()?).map(drop)
+    }));
     for (name, adjust) in [
         ("4g", (|config| config.memory = 4096) as fn(&mut Config)),
         ("6g", |config| config.memory = 6144),
@@ -126,7 +137,11 @@ fn judge(scene: &Scene) -> Result<String> {
 fn judge_on(scene: &Scene, adjust: fn(&mut Config)) -> Result<String> {
     let mut prepared = scene.prepare()?;
     adjust(&mut prepared.config);
-    let mut machine = prepared.start()?;
+    verdict(&mut prepared.start()?)
+}
+
+/// Waits for the verdict, and gives the console when that is good.
+fn verdict(machine: &mut Machine) -> Result<String> {
     let verdict = |all: &str| all.contains("VERDICT PASS\n") || all.contains("VERDICT FAIL\n");
     let console = machine.wait_console_for("a verdict", LIMIT, verdict)?;
     if let Some(refusal) = machine.refusal() {

@@ -3,7 +3,7 @@
 
 use std::{
     fs, thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -13,23 +13,30 @@ use testing::{Config, Gdb, Machine};
 
 use super::{Test, stick};
 use crate::{
+    bochs,
     build::{self, Vmm},
     disk::{self, Contents},
     image,
+    machine_args::Cpu,
     scene::{Guest, Prepared, Scene},
     sector::End,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Intel's Core 2, and its first Core i5: VMX before it had nested tables, and before it had real mode in a guest.
+const PENRYN: &str = "core2_penryn_t9600";
+const LYNNFIELD: &str = "corei5_lynnfield_750";
 /// The log, and what the machine boots when it is said at once.
 const OPTIONS: &str = "log=uart:0x3e8 boot=next";
+/// What is said where no disk can be started.
+const UNREADABLE: &str = "disk 81 cannot be read.";
 /// What the loader says in the end if the machine boots.
 const GOES_ON: &str = "not started. In 10 seconds or at a key, without it:";
 
 pub(super) fn tests() -> Vec<Test> {
-    let cpu = |name: &str, cpu: &'static str, expected| {
+    let cpu = |name: &str, cpu: fn(Cpu) -> String, expected| {
         Test::new(&format!("refusal.{name}"), 120, move || {
-            refuses(OPTIONS, expected, 1, |_| Ok(()), |config| config.cpu = cpu.into())
+            refuses(OPTIONS, expected, 1, |_| Ok(()), |config| config.cpu = cpu(Cpu::chosen()))
         })
     };
     let options = |name: &str, options: &'static str, expected, times| {
@@ -43,10 +50,14 @@ pub(super) fn tests() -> Vec<Test> {
         })
     };
     vec![
-        cpu("no-svm", "EPYC,-svm", "this CPU has no SVM, or Ramooflax runs already"),
-        cpu("no-npt", "EPYC,+svm,-npt", "SVM but no nested paging"),
-        cpu("no-nx", "EPYC,+svm,+npt,-nx", "this CPU offers no no-execute pages"),
-        Test::new("refusal.locked", 120, locked),
+        cpu("no-svm", |cpu| cpu.without("svm"), "this CPU has no SVM, or Ramooflax runs already"),
+        cpu("no-npt", without_npt, "SVM but no nested paging"),
+        cpu("no-vmx", |cpu| cpu.without("vmx"), "this CPU has no VMX, or Ramooflax runs already"),
+        cpu("no-ept", |_| PENRYN.into(), "VMX but no extended page tables (EPT)"),
+        cpu("no-unrestricted-guest", |_| LYNNFIELD.into(), "VMX but no unrestricted guest"),
+        cpu("no-nx", |cpu| cpu.without("nx"), "this CPU offers no no-execute pages"),
+        Test::new("refusal.svm-locked", 120, svm_locked),
+        Test::new("refusal.vmx-locked", 120, vmx_locked),
         Test::new("refusal.no-long-mode", 120, no_long_mode),
         options("option", "nonsense boot=next", "option `nonsense`: unknown", 1),
         // Nothing sensible is said of what to boot: what the firmware boots is the loader once more.
@@ -83,6 +94,17 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("refusal.unheard", 120, unheard),
         Test::new("refusal.pause", 120, pause),
     ]
+}
+
+/// The CPU without nested paging.
+fn without_npt(cpu: Cpu) -> String {
+    // Bochs has no name for that feature; a Turion has SVM alone.
+    if cpu.is_bochs() { "turion64_tyler".to_owned() } else { cpu.without("npt") }
+}
+
+/// The CPU without what makes a hypervisor.
+pub(super) fn without_extension(cpu: Cpu) -> String {
+    cpu.without(if cpu.is_intel() { "vmx" } else { "svm" })
 }
 
 /// Changes the bytes of the second file, the resident image.
@@ -148,8 +170,11 @@ pub(super) fn said(machine: &Machine, end: &str, time: usize) -> Result<String> 
     }
 }
 
-/// Presses a key.
+/// Presses a key. Bochs's machine waits out its ten seconds instead, which take it none.
 pub(super) fn press(machine: &Machine) -> Result<()> {
+    if Cpu::chosen().is_bochs() {
+        return Ok(());
+    }
     let key = json!({ "keys": [{ "type": "qcode", "data": "spc" }] });
     machine.qmp()?.execute("send-key", key).map(drop)
 }
@@ -166,7 +191,7 @@ fn native(machine: &mut Machine) -> Result<()> {
 
 /// SVM switched off by the firmware. The emulator has no such firmware: a debugger changes what the loader reads
 /// from VM_CR.
-fn locked() -> Result<()> {
+fn svm_locked() -> Result<()> {
     const SVMDIS: u64 = 1 << 4;
     // mov ecx, VM_CR; rdmsr
     const READ: [u8; 7] = [0xb9, 0x14, 0x01, 0x01, 0xc0, 0x0f, 0x32];
@@ -198,12 +223,48 @@ fn locked() -> Result<()> {
     native(&mut machine)
 }
 
+/// VMX switched off by the firmware.
+fn vmx_locked() -> Result<()> {
+    const EXPECTED: &str = "VMX is switched off and locked by the firmware";
+    let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
+    prepared.config.firmware = Some(prepared.file("bios", &firmware(FeatureControl::Locked)?)?);
+    let mut machine = prepared.start()?;
+    let said = said(&machine, GOES_ON, 1)?;
+    ensure!(said.contains(EXPECTED) && said.contains("Switch on VT-x"), "but: {said}");
+    stick::screen(&machine, EXPECTED)?;
+    press(&machine)?;
+    native(&mut machine)
+}
+
+/// What a firmware leaves in IA32_FEATURE_CONTROL (SDM 3C, 23.7).
+#[derive(Clone, Copy)]
+pub(super) enum FeatureControl {
+    /// Nothing: it is for the OS.
+    Unlocked = 0,
+    /// VMX off, for good.
+    Locked = 1,
+}
+
+/// Bochs's BIOS, which would switch VMX on, with another opinion on that.
+pub(super) fn firmware(leaves: FeatureControl) -> Result<Vec<u8>> {
+    // mov ecx, IA32_FEATURE_CONTROL; rdmsr; or eax, 5; wrmsr
+    const SWITCH_ON: [u8; 12] = [0xb9, 0x3a, 0, 0, 0, 0x0f, 0x32, 0x83, 0xc8, 0x05, 0x0f, 0x30];
+    let mut bios = fs::read(bochs::root()?.join("usr/share/bochs/BIOS-bochs-latest"))?;
+    let at = bios.windows(SWITCH_ON.len()).position(|part| part == SWITCH_ON);
+    bios[at.context("this BIOS does not switch VMX on")? + 9] = leaves as u8;
+    Ok(bios)
+}
+
 /// A 32-bit CPU: said before there is anything but 32-bit code, which boots what the firmware boots, and then
 /// the next disk.
 fn no_long_mode() -> Result<()> {
-    const EXPECTED: &str = "it has no 64-bit long mode. Expected: a 64-bit AMD CPU";
+    const EXPECTED: &str = "it has no 64-bit long mode. Expected: a 64-bit AMD or Intel CPU";
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
-    prepared.config.cpu = "qemu32".into();
+    prepared.config.cpu = match Cpu::chosen() {
+        Cpu::Intel => "core_duo_t2400_yonah".into(),
+        cpu if cpu.is_bochs() => "athlon_xp".into(),
+        _ => "qemu32".into(),
+    };
     let mut machine = prepared.start()?;
     for time in 1..=2 {
         let said = said(&machine, "The firmware boots on in 10 seconds or at a key.", time)?;
@@ -220,13 +281,12 @@ fn old_mark() -> Result<()> {
     prepared.config.qemu_gdb = true;
     let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
-    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    let mut outside = machine.outside()?;
     // crates/setup: next.S; 40:6C counts the ticks, 18.2 a second.
-    gdb.command("set var {unsigned} 0x4f0 = 0x3178466d")?;
-    gdb.command("set var {unsigned} 0x4f4 = {unsigned} 0x46c - 20000")?;
-    ensure!(gdb.value("{unsigned} 0x4f0")? == 0x3178_466d, "no mark was left");
-    gdb.command("detach")?;
-    drop(gdb);
+    let long_ago = (outside.word(0x46c, 4)? as u32).wrapping_sub(20000);
+    let mark = [0x3178_466d, long_ago].map(u32::to_le_bytes).concat();
+    outside.write(0x4f0, &mark)?;
+    outside.go()?;
     press(&machine)?;
     said(&machine, GOES_ON, 2)?;
     press(&machine)?;
@@ -237,15 +297,34 @@ fn old_mark() -> Result<()> {
 fn no_disk() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
     prepared.config.disks.truncate(1);
-    prepared.config.cpu = "EPYC,-svm".into();
-    let machine = prepared.start()?;
+    prepared.config.cpu = without_extension(Cpu::chosen());
+    let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
     press(&machine)?;
+    gives_up(&mut machine, UNREADABLE)?;
     let said = said(&machine, "The firmware goes on.", 1)?;
     ensure!(said.contains("Ramooflax: disk 81 cannot be read."), "but: {said}");
-    stick::screen(&machine, "disk 81 cannot be read.")?;
-    press(&machine)?;
-    stick::screen(&machine, "No bootable device")
+    Ok(())
+}
+
+/// What starts a disk finds none, says so on the screen, and leaves the machine to its firmware.
+pub(super) fn gives_up(machine: &mut Machine, told: &str) -> Result<()> {
+    if !machine.is_bochs() {
+        stick::screen(machine, told)?;
+        press(machine)?;
+        return stick::screen(machine, "No bootable device");
+    }
+    // It does not stand there for long by the host's clock: until int 18h. Bochs's BIOS gives up there.
+    let mut outside = machine.outside()?;
+    let (offset, segment) = (outside.word(0x18 * 4, 2)?, outside.word(0x18 * 4 + 2, 2)?);
+    outside.run_to((segment << 4) + offset)?;
+    drop(outside);
+    stick::screen(machine, told)?;
+    machine.outside()?.go()?;
+    machine.wait_exit(LIMIT)?;
+    let panics = machine.errors();
+    ensure!(panics.contains("No bootable device"), "the firmware says: {panics}");
+    Ok(())
 }
 
 /// What starts a disk tells a VMM why it cannot, and goes on where none listens any more. Here there never was one: a
@@ -253,33 +332,38 @@ fn no_disk() -> Result<()> {
 fn unheard() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
     prepared.config.disks.truncate(1);
-    prepared.config.cpu = "EPYC,-svm".into();
+    prepared.config.cpu = without_extension(Cpu::chosen());
     prepared.config.qemu_gdb = true;
-    let machine = prepared.start()?;
+    let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
-    let mut gdb = Gdb::attach(&machine.qemu_gdb())?;
+    let mut outside = machine.outside()?;
     // crates/setup: next.rs, UART; it lies below the end of conventional memory.
-    let uart = ((gdb.value("{unsigned short} 0x413")? - 1) << 10) + 16;
-    let port = gdb.value(&format!("{{unsigned short}} {uart:#x}"))?;
+    let uart = ((outside.word(0x413, 2)? - 1) << 10) + 16;
+    let port = outside.word(uart, 2)?;
     ensure!(port == 0x3e8, "not the log's port: {port:#x}");
-    gdb.command(&format!("set var {{unsigned short}} {uart:#x} = 0"))?;
-    gdb.command("detach")?;
-    drop(gdb);
+    outside.write(uart, &[0, 0])?;
+    outside.go()?;
     press(&machine)?;
-    stick::screen(&machine, "disk 81 cannot be read.")?;
-    press(&machine)?;
-    stick::screen(&machine, "No bootable device")
+    gives_up(&mut machine, UNREADABLE)
 }
 
 /// With nobody at the keyboard.
 fn pause() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
-    prepared.config.cpu = "EPYC,-svm".into();
+    prepared.config.cpu = without_extension(Cpu::chosen());
     let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
-    let since = Instant::now();
+    let since = now(&machine)?;
     native(&mut machine)?;
-    let waited = since.elapsed();
+    let waited = now(&machine)?.saturating_sub(since);
     ensure!(waited > Duration::from_secs(5), "the message stood for {waited:?} only");
     Ok(())
+}
+
+/// The time: the machine's where that is not the host's.
+fn now(machine: &Machine) -> Result<Duration> {
+    if !machine.is_bochs() {
+        return Ok(SystemTime::now().duration_since(UNIX_EPOCH)?);
+    }
+    machine.debugger()?.time()
 }

@@ -232,20 +232,29 @@ impl Run {
 
     /// It is the guest that hangs and not the VMM: the CPU is seen outside the VMM's code, or the VMM answers.
     fn guest_hangs(&self) -> Result<()> {
-        let mut qmp = self.machine.qmp()?;
         for _ in 0..20 {
-            let registers = qmp.human("info registers")?;
-            let rip = registers.split_once("RIP=").and_then(|(_, rest)| rest.get(..16));
-            let rip = rip.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-            if rip.is_none_or(|rip| rip < VMM_BASE) {
+            if self.rip()?.is_none_or(|rip| rip < VMM_BASE) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(50));
         }
-        // It may wait for an interrupt in the place of a guest that halted with interrupts off.
-        qmp.execute("inject-nmi", json!({}))?;
-        drop(qmp);
+        if !self.machine.is_bochs() {
+            // It may wait for an interrupt in the place of a guest that halted with interrupts off.
+            self.machine.qmp()?.execute("inject-nmi", json!({}))?;
+        }
         look(&self.machine, &self.image).context("the VMM hangs")
+    }
+
+    /// Where the CPU is, if it says so.
+    fn rip(&self) -> Result<Option<u64>> {
+        if self.machine.is_bochs() {
+            let mut outside = self.machine.outside()?;
+            let rip = outside.register("rip")?;
+            return outside.go().map(|()| Some(rip));
+        }
+        let registers = self.machine.qmp()?.human("info registers")?;
+        let rip = registers.split_once("RIP=").and_then(|(_, rest)| rest.get(..16));
+        Ok(rip.and_then(|hex| u64::from_str_radix(hex, 16).ok()))
     }
 
     /// A stock gdb finds the VMM in good order; false if the guest has reset the machine meanwhile.
@@ -297,12 +306,9 @@ fn unharmed(machine: &Machine, image: &[u8]) -> Result<()> {
     let mut compared = 0;
     for segment in code {
         let expected = segment.data()?;
-        let to = machine.dir().join("memory");
         let from = hole + segment.address();
-        machine
-            .qmp()?
-            .execute("pmemsave", json!({ "val": from, "size": expected.len(), "filename": to }))?;
-        let differ = fs::read(&to)?.iter().zip(expected).position(|(one, other)| one != other);
+        let found = memory(machine, from, expected.len())?;
+        let differ = found.iter().zip(expected).position(|(one, other)| one != other);
         ensure!(
             differ.is_none(),
             "the VMM's code changed at {from:#x} + {:#x}",
@@ -312,6 +318,23 @@ fn unharmed(machine: &Machine, image: &[u8]) -> Result<()> {
     }
     ensure!(compared > 10_000, "no code was compared");
     Ok(())
+}
+
+/// Physical memory.
+fn memory(machine: &Machine, from: u64, len: usize) -> Result<Vec<u8>> {
+    if machine.is_bochs() {
+        let mut debugger = machine.debugger()?;
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let more = (len - bytes.len()).min(4096);
+            bytes.extend(debugger.memory(from + bytes.len() as u64, more)?);
+        }
+        return Ok(bytes);
+    }
+    let to = machine.dir().join("memory");
+    let place = json!({ "val": from, "size": len, "filename": to });
+    machine.qmp()?.execute("pmemsave", place)?;
+    fs::read(&to).context("the memory that was saved")
 }
 
 /// Random code ends in the same way with and without the VMM: vector, registers, memory.

@@ -2,7 +2,7 @@
 
 use super::NOWHERE;
 
-/// How the VMM is sent astray at [`super::PLACE`].
+/// How the VMM is sent astray at its [`super::Place`].
 pub(super) enum How {
     /// These bytes are executed there.
     Code(Vec<u8>),
