@@ -41,12 +41,7 @@ impl Cpu {
 
     /// The same CPU without a feature, by the name that CPUID's flags usually have.
     pub(crate) fn without(self, feature: &str) -> String {
-        let model = self.model();
-        if self.is_bochs() {
-            format!("{model}, exclude_features={feature}")
-        } else {
-            format!("{model},-{feature}")
-        }
+        format!("{},-{feature}", self.model())
     }
 
     /// Whether it is Intel's, and not AMD's.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     Test,
-    refusal::{press, said, without_extension},
+    refusal::{press, said},
 };
 use crate::{
     build,
@@ -107,7 +107,7 @@ fn installed() -> Result<()> {
 /// Where the VMM is refused the same GRUB boots the system without it.
 fn refused() -> Result<()> {
     let mut prepared = prepare()?;
-    prepared.config.cpu = without_extension(Cpu::chosen());
+    Cpu::without_extension(&mut prepared.config);
     let mut machine = prepared.start()?;
     let said = said(&machine, "In 10 seconds or at a key, without it:", 1)?;
     let expected =

@@ -102,11 +102,6 @@ fn without_npt(cpu: Cpu) -> String {
     if cpu.is_bochs() { "turion64_tyler".to_owned() } else { cpu.without("npt") }
 }
 
-/// The CPU without what makes a hypervisor.
-pub(super) fn without_extension(cpu: Cpu) -> String {
-    cpu.without(if cpu.is_intel() { "vmx" } else { "svm" })
-}
-
 /// Changes the bytes of the second file, the resident image.
 fn change_module(contents: &mut Contents, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
     let mut bytes = fs::read(&contents.files[1].0)?;
@@ -297,7 +292,7 @@ fn old_mark() -> Result<()> {
 fn no_disk() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
     prepared.config.disks.truncate(1);
-    prepared.config.cpu = without_extension(Cpu::chosen());
+    Cpu::without_extension(&mut prepared.config);
     let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
     press(&machine)?;
@@ -332,7 +327,7 @@ pub(super) fn gives_up(machine: &mut Machine, told: &str) -> Result<()> {
 fn unheard() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
     prepared.config.disks.truncate(1);
-    prepared.config.cpu = without_extension(Cpu::chosen());
+    Cpu::without_extension(&mut prepared.config);
     prepared.config.qemu_gdb = true;
     let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
@@ -350,7 +345,7 @@ fn unheard() -> Result<()> {
 /// With nobody at the keyboard.
 fn pause() -> Result<()> {
     let mut prepared = prepare(OPTIONS, |_| Ok(()))?;
-    prepared.config.cpu = without_extension(Cpu::chosen());
+    Cpu::without_extension(&mut prepared.config);
     let mut machine = prepared.start()?;
     said(&machine, GOES_ON, 1)?;
     let since = now(&machine)?;

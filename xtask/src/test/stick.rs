@@ -18,6 +18,8 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(150);
 const SHORT: Duration = Duration::from_secs(60);
+/// Bytes of a disk without anything; one of less than a cylinder cannot be read by every BIOS.
+const BLANK: usize = 1 << 20;
 /// What the VMM logs when the loader asks for it.
 const NOTICED: &str = "the boot loader was started again";
 
@@ -35,7 +37,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("stick.second-choice", 120, second_choice),
         Test::new("stick.alone", 120, || stuck(None, "disk 81 cannot be read")),
         Test::new("stick.no-loader", 120, || {
-            stuck(Some(&[0; 512 * 64]), "disk 81 has no boot sector")
+            stuck(Some(&vec![0; BLANK]), "disk 81 has no boot sector")
         }),
         Test::new("stick.files-missing", 120, files_missing).long(),
     ]
@@ -94,7 +96,7 @@ fn unhooked() -> Result<()> {
 /// A disk that is neither the first nor the second.
 fn third_disk() -> Result<()> {
     let mut prepared = sector(End::Halt)?;
-    let blank = prepared.file("blank.img", &[0; 512 * 64])?;
+    let blank = prepared.file("blank.img", &vec![0; BLANK])?;
     prepared.config.disks.insert(0, (blank, true));
     prepared.insert_stick(Usb::Xhci, "boot=disk:0x82")?;
     let mut machine = prepared.start()?;
