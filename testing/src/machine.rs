@@ -317,7 +317,13 @@ impl Machine {
 
     /// What comes of `limit`, which is QEMU's, on this machine.
     fn patience(&self, limit: Duration) -> Duration {
-        if self.debugger.is_some() { limit * BOCHS_IS_SLOWER } else { limit }
+        limit * self.slower()
+    }
+
+    /// How much longer things may take than in QEMU.
+    #[must_use]
+    pub fn slower(&self) -> u32 {
+        if self.debugger.is_some() { BOCHS_IS_SLOWER } else { 1 }
     }
 
     /// What the VMM's loader said when it refused to start the VMM, once it has.

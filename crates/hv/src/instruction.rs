@@ -5,7 +5,7 @@ use vcpu::{Event, Gpr, Seg, System, Vcpu};
 use x86defs::{cr, dr, rflags, segment, vector};
 
 /// The size of the code the guest executes.
-pub(crate) fn code_size(vcpu: &dyn Vcpu) -> CodeSize {
+pub(crate) fn code_size<V: Vcpu + ?Sized>(vcpu: &V) -> CodeSize {
     let attributes = vcpu.segment(Seg::Cs).attributes;
     if vcpu.system(System::Efer) & cr::EFER_LMA != 0 && attributes & segment::ATTR_L != 0 {
         CodeSize::Bits64
@@ -94,8 +94,9 @@ pub(crate) fn skip<H: Host>(
 /// instruction's end is done here: shadows end, RF clears, a set TF traps (APM 2, 13.1.4).
 #[inline]
 pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
-    let long = vcpu.system(System::Efer) & cr::EFER_LMA != 0;
-    vcpu.set_system(System::Rip, if long { next } else { next & 0xffff_ffff });
+    // EIP wraps in compatibility mode too. That far above 4 GiB no other instruction ends, but one of 64 bits.
+    let wraps = next >> 32 == 1 && code_size(vcpu) != CodeSize::Bits64;
+    vcpu.set_system(System::Rip, if wraps { next & 0xffff_ffff } else { next });
     vcpu.clear_interrupt_shadow();
     let flags = vcpu.system(System::Rflags);
     if flags & (rflags::RF | rflags::TF) != 0 {

@@ -47,7 +47,7 @@ pub(crate) fn load_intel<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu, linear:
         0 => DEFAULT,
         size => size,
     });
-    let page = |n: u64| begin & !0xfff | n.wrapping_mul(0x1000);
+    let page = |n: u64| (begin & !0xfff).wrapping_add(n.wrapping_mul(0x1000));
     let pages = (begin & 0xfff).wrapping_add(size).div_ceil(0x1000);
     let together = (1..pages)
         .all(|n| find(page(n)) == Some((first & !0xfff).wrapping_add(n.wrapping_mul(0x1000))));

@@ -72,7 +72,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
     let start = Instant::now();
     let limit = Duration::from_secs(play.limit);
     for step in play.steps {
-        let left = limit.saturating_sub(start.elapsed());
+        let left = limit.saturating_sub(start.elapsed() / machine.slower());
         match *step {
             Step::Screen(text) => {
                 let here = |screen: &Screen| screen.to_string().contains(text);
@@ -94,7 +94,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
             }
         }
     }
-    let deadline = start + limit;
+    let deadline = start + limit * machine.slower();
     let has = |what| play.compared.contains(&what);
     let seconds = start.elapsed().as_secs_f64();
     let look = |machine: &Machine| compare::sifted(play, &machine.screen()?);

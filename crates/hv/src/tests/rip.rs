@@ -68,6 +68,19 @@ fn eip_has_32_bits_outside_long_mode() {
 }
 
 #[test]
+fn eip_has_32_bits_in_compatibility_mode() {
+    let mut bench = Bench::long();
+    bench.vcpu.next_rip = Some(0x1_0000_0000);
+    bench.exit(Exit::Cpuid);
+    assert_eq!(bench.rip(), 0x1_0000_0000, "in 64-bit mode it is an address");
+    let cs = bench.vcpu.segment(Seg::Cs);
+    let attributes = cs.attributes & !segment::ATTR_L | segment::ATTR_DB;
+    bench.vcpu.set_segment(Seg::Cs, Segment { attributes, ..cs });
+    bench.exit(Exit::Cpuid);
+    assert_eq!(bench.rip(), 0);
+}
+
+#[test]
 fn cs_base_counts() {
     let mut bench = Bench::new();
     bench.vcpu.set_segment(Seg::Cs, Segment::real(0x1234, segment::CODE16));
