@@ -23,6 +23,7 @@ mod once;
 mod queue;
 mod refusal;
 mod reset;
+mod steps;
 mod stick;
 mod systems;
 mod time;
@@ -99,6 +100,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
     tests.extend(inspect::tests());
+    tests.extend(steps::tests());
     tests.extend(lines::tests());
     tests.extend(debuggers::tests());
     tests.extend(link::tests());

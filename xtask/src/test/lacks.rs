@@ -78,6 +78,12 @@ const LONG_ON_BOCHS: &[&str] = &[
     "reset.keyboard",
     "reset.acpi",
     "reset.pci",
+    // Each boots Linux, which is nearly all the time it takes, and has a brother that is left: stop-idle and stop-deaf,
+    // killed-running, time.freeze.
+    "gdb.stop-user",
+    "gdb.stop-kernel",
+    "gdb.killed-stopped",
+    "time.run",
 ];
 
 /// The test or group that `name` belongs to and what keeps it from running on `cpu`.

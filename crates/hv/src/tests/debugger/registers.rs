@@ -246,3 +246,17 @@ proptest! {
         }
     }
 }
+
+/// A shadow goes with the flags that the instruction before it left: VMX refuses it with others (SDM 3C, 26.3.1.5).
+#[test]
+fn other_flags_end_a_shadow() {
+    for (changed, stays) in
+        [(0, true), (rflags::DF, true), (rflags::IF, false), (rflags::TF, false)]
+    {
+        let mut bench = Bench::new();
+        bench.vcpu.shadow = true;
+        let flags = bench.flags() ^ changed;
+        assert!(write(&mut bench, Eflags, flags));
+        assert_eq!((bench.flags(), bench.vcpu.shadow), (flags, stays), "{changed:#x}");
+    }
+}
