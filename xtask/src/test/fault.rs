@@ -96,6 +96,10 @@ fn fault() -> Result<()> {
         checked.with_context(|| format!("after: {}{}", kind.name, stage.machine.tails()))?;
         println!("told: {}", kind.name);
     }
+    if stage.machine.is_bochs() {
+        // What follows is the link's, whatever the CPU.
+        return Ok(());
+    }
     stage.again()?;
     stage.waited_for()
 }
