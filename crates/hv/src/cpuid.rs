@@ -42,6 +42,15 @@ const fn unless(subleaf: u32, register: usize, bits: u32, absent: fn(&Absent) ->
     Rule { subleaf: Some(subleaf), register, bits, what: What::Unless(absent), why }
 }
 
+/// A register of the processor trace's leaf.
+const fn trace(register: usize) -> Rule {
+    let what = What::Unless(|absent| absent.trace);
+    Rule { subleaf: None, register, bits: u32::MAX, what, why: "empty where there is none" }
+}
+
+const DEBUG_STORE: &str = "the store of branches and samples: Intel's CPUs write samples to linear addresses also while \
+    the VMM runs, whose tables are others";
+
 /// A whole leaf reads as 0.
 const fn empty(why: &'static str) -> [Rule; 4] {
     [
@@ -53,7 +62,7 @@ const fn empty(why: &'static str) -> [Rule; 4] {
 }
 
 /// One table for both vendors, by leaf. All that is not here passes: the machine is the guest's.
-const POLICY: [(u32, &[Rule]); 6] = [
+const POLICY: [(u32, &[Rule]); 8] = [
     (
         1,
         &[
@@ -65,6 +74,8 @@ const POLICY: [(u32, &[Rule]); 6] = [
                 why: "OSXSAVE copies the guest's CR4.OSXSAVE",
             },
             conceal(ECX, 1 << 5 | 1 << 6, "VMX and SMX are ours"),
+            conceal(EDX, 1 << 21, DEBUG_STORE),
+            conceal(ECX, 1 << 2 | 1 << 4, DEBUG_STORE),
         ],
     ),
     (
@@ -84,26 +95,75 @@ const POLICY: [(u32, &[Rule]); 6] = [
                 what: What::Conceal,
                 why: "FRED's MSRs are not in a VMCB without its own extension",
             },
-            pass(0, EBX, 1 << 2, "SGX: its memory is set aside by the firmware, outside the hole"),
+            pass(
+                0,
+                EBX,
+                1 << 2,
+                "SGX: its memory is set aside by the firmware, outside the hole; ENCLS and ENCLV do not exit",
+            ),
             // On AMD there is none; on Intel it writes through the nested tables with a control of its own.
             unless(0, EBX, 1 << 25, |absent| absent.trace),
             unless(0, EBX, 1 << 10, |absent| absent.invpcid),
             unless(0, ECX, 1 << 5, |absent| absent.user_wait),
-            unless(0, EDX, 1 << 18, |absent| absent.pconfig),
+            unless(0, ECX, 1 << 22, |absent| absent.rdtscp),
+            Rule {
+                subleaf: Some(0),
+                register: EDX,
+                bits: 1 << 18,
+                what: What::Conceal,
+                why: "PCONFIG: a memory key's number is part of an address, by which the hole would have others",
+            },
+            pass(
+                0,
+                ECX,
+                1 << 13,
+                "TME: so that the key numbers' bits are counted off the addresses",
+            ),
             pass(0, ECX, 1 << 16, "LA57: the nested tables need not have five levels too"),
+            pass(0, EBX, 1 << 7 | 1 << 20, "SMEP, SMAP: the VMM's CR4 has neither"),
+            pass(0, ECX, 1 << 2, "UMIP: no table register's instruction exits"),
             pass(0, ECX, 1 << 3, "PKU: the VMM's CR4.PKE is 0"),
-            pass(0, ECX, 1 << 31, "PKS: as PKU"),
+            pass(0, ECX, 1 << 31, "PKS: as PKU; its MSR stays the guest's"),
             pass(
                 0,
                 ECX,
                 1 << 7,
-                "CET: VMRUN exchanges S_CET, SSP and ISST, and the VMM's CR4.CET is 0",
+                "CET: the VMM's CR4.CET is 0; VMRUN exchanges S_CET, SSP and ISST, VMX leaves them as they are",
+            ),
+            pass(0, EDX, 1 << 20, "CET's indirect branch tracking: as its shadow stacks"),
+            pass(0, ECX, 1 << 23, "Key locker: LOADIWKEY exits only if asked to"),
+            pass(0, ECX, 1 << 24, "bus locks: a #DB by them is told in DR6"),
+            pass(
+                0,
+                ECX,
+                1 << 27 | 1 << 28 | 1 << 29,
+                "MOVDIRI, MOVDIR64B, ENQCMD: stores like others; no IOMMU is used that would know a PASID",
             ),
             pass(0, EDX, 1 << 24 | 1 << 25 | 1 << 22, "AMX: the VMM uses no vector registers"),
             pass(0, EDX, 1 << 5, "UINTR: its state is in MSRs the VMM does not touch"),
+            pass(1, EAX, 1 << 6, "LASS: the VMM's CR4 has it not"),
+            pass(1, EAX, 1 << 22, "HRESET: its MSR is the guest's"),
+            pass(
+                1,
+                EAX,
+                1 << 26,
+                "LAM: the guest's CR3 is its own; the VMM walks by its address bits",
+            ),
+            pass(1, EDX, 1 << 19, "AVX10: as AMX"),
         ],
     ),
     (0xd, &[unless(1, EAX, 1 << 3, |absent| absent.xsaves)]),
+    (0x14, &[trace(EAX), trace(EBX), trace(ECX), trace(EDX)]),
+    (
+        0x23,
+        &[Rule {
+            subleaf: Some(0),
+            register: EAX,
+            bits: 1 << 4 | 1 << 5,
+            what: What::Conceal,
+            why: DEBUG_STORE,
+        }],
+    ),
     (
         0x8000_0001,
         &[

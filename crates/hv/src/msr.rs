@@ -46,16 +46,36 @@ const LOCKED: u64 = feature_control::LOCK;
 /// Bits of it that are the VMM's.
 const VMX_BITS: u64 = feature_control::VMX | feature_control::VMX_IN_SMX;
 
-/// Whether the MSR is one of VMX's capabilities, which do not exist for the guest.
-const fn is_vmx(register: u32) -> bool {
-    matches!(register, msr::VMX_BASIC..=msr::VMX_LAST)
+/// Intel's MSRs that do not exist for the guest: VMX's capabilities, and those of the debug store, which CPUID denies.
+const fn is_intels(register: u32) -> bool {
+    matches!(
+        register,
+        msr::VMX_BASIC
+            ..=msr::VMX_LAST
+                | msr::PEBS_ENABLE
+                | msr::PEBS_DATA_CFG
+                | msr::PEBS_BASE
+                | msr::PEBS_INDEX
+                | msr::DS_AREA
+    )
+}
+
+/// Of the processor trace: where the CPU cannot keep it to the guest's memory there is none.
+const fn is_trace(register: u32) -> bool {
+    matches!(register, msr::TRACE_FIRST..=msr::TRACE_LAST)
 }
 
 /// Ask for the exits this module handles. On Intel EFER is exchanged by entries and exits and has no bit of the VMM's.
 pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     if vcpu.capabilities().vmx {
-        for register in (msr::VMX_BASIC..=msr::VMX_LAST).chain([msr::FEATURE_CONTROL]) {
+        let ours = (0..0x1000).filter(|register| is_intels(*register));
+        for register in ours.chain([msr::FEATURE_CONTROL, msr::MISC_ENABLE]) {
             vcpu.watch_msr(register, true, true);
+        }
+        if vcpu.capabilities().absent.trace {
+            for register in msr::TRACE_FIRST..=msr::TRACE_LAST {
+                vcpu.watch_msr(register, true, true);
+            }
         }
         for register in [msr::APIC_BASE, msr::BIOS_UPDT_TRIG] {
             vcpu.watch_msr(register, false, true);
@@ -112,7 +132,11 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         msr::FEATURE_CONTROL => {
             machine.host.read_msr(register).map(|value| value & !VMX_BITS | LOCKED)
         }
-        _ if CONCEALED.contains(&register) || is_vmx(register) => None,
+        msr::MISC_ENABLE => {
+            machine.host.read_msr(register).map(|value| value | msr::MISC_ENABLE_NO_STORE)
+        }
+        msr::TSC_DEADLINE => tsc::read_deadline(machine, vcpu),
+        _ if CONCEALED.contains(&register) || is_intels(register) || is_trace(register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
         _ => counter::read(machine, cpu, register).or_else(|| machine.host.read_msr(register)),
     };
@@ -136,7 +160,13 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         msr::MCG_STATUS => write_mcg_status(machine, cpu, value),
         // Locked.
         msr::FEATURE_CONTROL => false,
-        _ if CONCEALED.contains(&register) || is_vmx(register) => false,
+        // What the guest does not see of it is not the guest's to write.
+        msr::MISC_ENABLE => machine.host.read_msr(register).is_some_and(|own| {
+            let hidden = msr::MISC_ENABLE_NO_STORE;
+            machine.host.write_msr(register, value & !hidden | own & hidden)
+        }),
+        msr::TSC_DEADLINE => tsc::write_deadline(machine, vcpu, value),
+        _ if CONCEALED.contains(&register) || is_intels(register) || is_trace(register) => false,
         _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
         msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {
             let value = old & !SYSCFG_FREE | value & SYSCFG_FREE;

@@ -8,7 +8,7 @@ use handover::Span;
 use paging::mtrr::{MemoryType, Mtrrs};
 use paging::table::{
     self, ADDR, Format, MapError, NX, PCD, PRESENT, PWT, PageSize, Root, TableMemory, WRITE,
-    follow, leaf, map, pde_address, split_to_4k,
+    follow, leaf, map_typed, pde_address, split_to_4k,
 };
 use vcpu::{NestedFault, Vcpu};
 
@@ -251,17 +251,20 @@ impl<T: TableMemory> Nested<T> {
         if base >= 1 << 48 {
             return Err(MapError::Misaligned);
         }
-        let flags = self.root.format.nested(true, true, self.types.type_of(base));
-        match map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M) {
-            Err(MapError::OutOfTables) => {
-                self.recycle();
-                map(&mut self.tables, self.root, base, base, MIB2, flags, PageSize::Size2M)?;
-            }
-            other => other?,
+        if let Err(MapError::OutOfTables) = self.touch(base) {
+            self.recycle();
+            self.touch(base)?;
         }
         // A delivery under way uses the other root.
         self.no_execute();
         Ok(Outcome::Again)
+    }
+
+    /// Map the 2 MiB at `base` on first touch, each part with the type the MTRRs say.
+    fn touch(&mut self, base: u64) -> Result<(), MapError> {
+        let flags = self.root.format.nested(true, true, MemoryType::WriteBack);
+        let range = base..base.wrapping_add(MIB2);
+        map_typed(&mut self.tables, self.root, &self.types, range, flags, PageSize::Size2M)
     }
 
     /// Show the local APIC's page at `base` in its window: whether the VMM's translations must be flushed for it.
@@ -317,7 +320,7 @@ impl<T: TableMemory> Nested<T> {
                 }
                 self.tables.write(slot, 0);
                 if pdpte & table::LARGE == 0 {
-                    self.tables.free(pdpte & ADDR);
+                    self.free_directory(pdpte & ADDR);
                 }
             }
             if whole {
@@ -325,6 +328,17 @@ impl<T: TableMemory> Nested<T> {
                 self.tables.free(pml4e & ADDR);
             }
         }
+    }
+
+    /// Take back a page directory, and the page tables below it.
+    fn free_directory(&mut self, directory: u64) {
+        for n in 0..ENTRIES {
+            let pde = self.tables.read(at(directory, n));
+            if self.root.format.present(pde) && pde & table::LARGE == 0 {
+                self.tables.free(pde & ADDR);
+            }
+        }
+        self.tables.free(directory);
     }
 
     /// The hole shows FFh again everywhere. Returns whether anything changed.

@@ -181,7 +181,7 @@ fn settle<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
 }
 
 /// A triple fault shuts the CPU down, and a PC's chipset answers with a reset.
-fn triple_fault<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+pub(crate) fn triple_fault<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     machine.log(format_args!("triple fault: machine reset"));
     machine.host.reset();
     machine.log(format_args!("no reset worked: frozen"));

@@ -107,13 +107,15 @@ impl Ram {
 }
 
 /// Pages kept for tables.
-const POOL: usize = 32;
+const POOL: u64 = 32;
 
-/// The tables' memory: entries anywhere in the hole, new pages from a pool.
+/// The tables' memory: entries anywhere in the hole, new pages from a list of free ones, each of which says where the next is.
+/// It has no end: the pages setup took for the types of memory come back when a guest switches the MTRRs off, and are wanted
+/// again when it switches them on.
 pub(crate) struct Tables {
     hole: Span,
-    pool: [u64; POOL],
-    left: usize,
+    /// The first free page; 0 for none.
+    free: u64,
 }
 
 impl Tables {
@@ -121,8 +123,9 @@ impl Tables {
     /// `pages` is page-aligned memory of the hole that nothing else uses; all tables lie in the hole, which
     /// is mapped at `VMM_BASE`.
     pub(crate) unsafe fn new(hole: Span, pages: u64) -> Self {
-        let pool = core::array::from_fn(|n| pages.wrapping_add(n as u64 * 4096));
-        Self { hole, pool, left: POOL }
+        let mut this = Self { hole, free: 0 };
+        (0..POOL).for_each(|n| this.free(pages.wrapping_add(n * 4096)));
+        this
     }
 
     /// Take a page of the hole, at host-physical `hpa`, out of the VMM's own tables: the lowest of a stack, so that an
@@ -135,7 +138,7 @@ impl Tables {
     }
 
     /// Bytes the pool takes.
-    pub(crate) const BYTES: u64 = POOL as u64 * 4096;
+    pub(crate) const BYTES: u64 = POOL * 4096;
 
     fn pointer(&self, hpa: u64) -> Option<*mut u64> {
         let inside = hpa & 7 == 0 && self.hole.contains(hpa, 8);
@@ -145,17 +148,15 @@ impl Tables {
 
 impl TableMemory for Tables {
     fn alloc(&mut self) -> Option<u64> {
-        self.left = self.left.checked_sub(1)?;
-        let page = self.pool.get(self.left).copied()?;
+        let page = Some(self.free).filter(|page| *page != 0)?;
+        self.free = self.read(page);
         (0..512).for_each(|n| self.write(page.wrapping_add(n * 8), 0));
         Some(page)
     }
 
     fn free(&mut self, hpa: u64) {
-        if let Some(slot) = self.pool.get_mut(self.left) {
-            *slot = hpa;
-            self.left += 1;
-        }
+        self.write(hpa, self.free);
+        self.free = hpa;
     }
 
     fn read(&self, hpa: u64) -> u64 {

@@ -56,6 +56,8 @@ pub struct TaskSwitch {
     pub source: TaskSource,
     /// For an event: it is raised by an instruction, INT n, INT3, INTO or INT1, that RIP points to.
     pub software: bool,
+    /// For an event that is an exception no instruction asked for: its vector.
+    pub exception: Option<u8>,
     /// For an event: the error code it pushes.
     pub error: Option<u32>,
 }

@@ -18,8 +18,10 @@ use core::fmt;
 
 mod exit;
 mod maps;
+mod meet;
 pub use exit::{Exit, NestedFault, PortIo, TaskSource, TaskSwitch};
 pub use maps::{IoMap, set_bit};
+pub use meet::{Meeting, meet};
 pub use paging::walk::Paging;
 pub use x86defs::segment::Segment;
 
@@ -174,7 +176,6 @@ pub struct Absent {
     pub xsaves: bool,
     /// TPAUSE, UMONITOR, UMWAIT.
     pub user_wait: bool,
-    pub pconfig: bool,
     /// Processor trace, whose output would not go through the nested tables.
     pub trace: bool,
 }

@@ -112,11 +112,8 @@ const ON_DEMAND: u32 = primary::NMI_WINDOW
     | primary::MONITOR_TRAP;
 
 /// Instructions that raise #UD in a guest without their control; where it is missing `hv` conceals them.
-const INSTRUCTIONS: u32 = secondary::RDTSCP
-    | secondary::INVPCID
-    | secondary::XSAVES
-    | secondary::USER_WAIT
-    | secondary::PCONFIG;
+const INSTRUCTIONS: u32 =
+    secondary::RDTSCP | secondary::INVPCID | secondary::XSAVES | secondary::USER_WAIT;
 
 const SECONDARY: Set = Set {
     names: &[
@@ -126,7 +123,7 @@ const SECONDARY: Set = Set {
     ],
     must: secondary::EPT | secondary::VPID | secondary::UNRESTRICTED,
     may: INSTRUCTIONS | secondary::TRACE,
-    never: 0,
+    never: secondary::TRACE,
 };
 
 const EXIT: Set = Set {
@@ -142,8 +139,8 @@ const EXIT: Set = Set {
         | exit::LOAD_PAT
         | exit::SAVE_EFER
         | exit::LOAD_EFER,
-    may: exit::SAVE_TIMER,
-    never: 0,
+    may: exit::SAVE_TIMER | exit::CLEAR_TRACE,
+    never: exit::CLEAR_TRACE,
 };
 
 const ENTRY: Set = Set {
@@ -154,8 +151,8 @@ const ENTRY: Set = Set {
         (entry::LOAD_EFER, "EFER at entries"),
     ],
     must: entry::LOAD_DEBUG | entry::LOAD_PAT | entry::LOAD_EFER,
-    may: 0,
-    never: entry::GUEST_LONG,
+    may: entry::LOAD_TRACE,
+    never: entry::GUEST_LONG | entry::LOAD_TRACE,
 };
 
 impl Set {
@@ -219,7 +216,7 @@ impl Controls {
                 return Err(Refusal::Lacks(name));
             }
         }
-        Ok(Self {
+        let mut this = Self {
             pin,
             primary,
             secondary,
@@ -230,7 +227,23 @@ impl Controls {
             timer_shift: (read(msr::VMX_MISC) & misc::TIMER_SHIFT) as u8,
             invept_single: tables & ept_vpid::INVEPT_SINGLE != 0,
             string_io: about & basic::STRING_IO != 0,
-        })
+        };
+        this.trace_whole_or_not(read(msr::VMX_MISC));
+        Ok(this)
+    }
+
+    /// Processor trace must write through the EPT, and not while the VMM runs, whose own memory its addresses would
+    /// be: all three controls, as entries demand (SDM 3C, 26.2.1.1), or none.
+    fn trace_whole_or_not(&mut self, about: u64) {
+        let whole = about & misc::TRACE != 0
+            && self.secondary & secondary::TRACE != 0
+            && self.exit & exit::CLEAR_TRACE != 0
+            && self.entry & entry::LOAD_TRACE != 0;
+        if !whole {
+            self.secondary &= !secondary::TRACE;
+            self.exit &= !exit::CLEAR_TRACE;
+            self.entry &= !entry::LOAD_TRACE;
+        }
     }
 
     /// Whether what is left of the preemption timer outlasts an exit.
@@ -293,6 +306,50 @@ mod tests {
         assert!(found.saves_timer());
         assert_eq!((found.revision, found.timer_shift), (0x12, 5));
         assert_eq!(found.entry & entry::GUEST_LONG, 0);
+    }
+
+    /// The capabilities of `haswell` with more that may be 1.
+    fn with_more(register: u32, secondary: u32, exit: u32, entry: u32, misc: u64) -> u64 {
+        let more = match register {
+            msr::VMX_SECONDARY => u64::from(secondary) << 32,
+            msr::VMX_TRUE_EXIT => u64::from(exit) << 32,
+            msr::VMX_TRUE_ENTRY => u64::from(entry) << 32,
+            msr::VMX_MISC => misc,
+            msr::VMX_EPT_VPID => u64::MAX,
+            _ => 0,
+        };
+        haswell(true, true)(register) | more
+    }
+
+    #[test]
+    fn instructions_are_switched_on_where_the_cpu_can() {
+        for bit in [secondary::RDTSCP, secondary::INVPCID, secondary::XSAVES, secondary::USER_WAIT]
+        {
+            let can = |register| with_more(register, bit, 0, 0, 0);
+            assert_eq!(Controls::new(can).unwrap().secondary & bit, bit);
+            let cannot = |register| match register {
+                msr::VMX_SECONDARY => can(register) & !(u64::from(bit) << 32),
+                other => can(other),
+            };
+            assert_eq!(Controls::new(cannot).unwrap().secondary & bit, 0);
+        }
+        // What would exit, or change what an instruction does, stays off where it can.
+        let all = Controls::new(|register| with_more(register, !0, !0, 0xffff, !0)).unwrap();
+        let known = SECONDARY.must | INSTRUCTIONS;
+        assert_eq!(all.secondary, known);
+    }
+
+    #[test]
+    fn processor_trace_is_whole_or_off() {
+        let (two, out, into) = (secondary::TRACE, exit::CLEAR_TRACE, entry::LOAD_TRACE);
+        for n in 0..16 {
+            let on = |bit: u32, value: u32| if n >> bit & 1 != 0 { value } else { 0 };
+            let misc = if n & 8 != 0 { misc::TRACE } else { 0 };
+            let read = |register| with_more(register, on(0, two), on(1, out), on(2, into), misc);
+            let found = Controls::new(read).unwrap();
+            let got = (found.secondary & two, found.exit & out, found.entry & into);
+            assert_eq!(got, if n == 15 { (two, out, into) } else { (0, 0, 0) }, "{n}");
+        }
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn task_switch(qualification: u64) -> TaskSwitch {
             _ => TaskSource::Gate,
         },
         software: false,
+        exception: None,
         error: None,
     }
 }

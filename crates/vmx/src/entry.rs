@@ -1,10 +1,10 @@
 //! Before an entry and after an exit, where there is more to do than to enter: events, the held interrupts, failures.
 use crate::parts::{Refused, Vmx};
 use crate::switch::{self, vmread, vmwrite};
-use crate::{decode, event};
-use vcpu::{Event, Exit, Gpr, Vcpu};
-use x86defs::vmx::{activity, event as word, exit, field, shadow};
-use x86defs::{cr, dr, msr, rflags, vector};
+use crate::{cr0, decode, event};
+use vcpu::{Event, Exit, Gpr, Meeting, TaskSource, Vcpu, meet};
+use x86defs::vmx::{activity, event as word, exit, field, pending, rights, shadow};
+use x86defs::{cr, msr, rflags, vector};
 
 impl Vmx {
     /// What the next entry needs beside entering.
@@ -16,6 +16,7 @@ impl Vmx {
         } else if self.hold {
             self.hold_off();
         }
+        Self::settle();
         // Once more after an event, so that it is not taken for that of a later entry.
         self.prepare = self.hold || self.queued.is_some() || self.injecting.is_some();
     }
@@ -29,6 +30,26 @@ impl Vmx {
         if flags == rflags::IF && !shadowed {
             self.set_shadow(shadow::STI, true);
             self.shadowed = Some(self.rip);
+        }
+    }
+
+    /// What an entry asks of flags, shadows and a pending single step together (SDM 3C, 26.3.1.5), where `hv` or the
+    /// analyst has changed one of them.
+    fn settle() {
+        let flags = vmread(field::GUEST_RFLAGS);
+        let mut blocked = vmread(field::GUEST_INTERRUPTIBILITY);
+        if blocked & shadow::STI != 0 && flags & rflags::IF == 0 {
+            blocked &= !shadow::STI;
+            vmwrite(field::GUEST_INTERRUPTIBILITY, blocked);
+        }
+        let asleep = || vmread(field::GUEST_ACTIVITY) == activity::HLT;
+        if blocked & (shadow::STI | shadow::MOV_SS) != 0 || asleep() {
+            let btf = vmread(field::GUEST_DEBUGCTL) & msr::DEBUGCTL_BTF != 0;
+            let left = vmread(field::GUEST_PENDING_DEBUG);
+            let due = if flags & rflags::TF != 0 && !btf { pending::BS } else { 0 };
+            if left & pending::BS != due {
+                vmwrite(field::GUEST_PENDING_DEBUG, left & !pending::BS | due);
+            }
         }
     }
 
@@ -113,6 +134,10 @@ impl Vmx {
                 switch::take_nmi();
                 self.note_sleep();
             }
+            // IRET unblocks NMIs, whatever becomes of it (SDM 3A, 6.7.1).
+            Exit::TaskSwitch(switch) if switch.source == TaskSource::Iret => {
+                self.set_shadow(shadow::NMI, false);
+            }
             Exit::Init => self.init = true,
             Exit::NmiWindow if self.queued == Some(Event::Nmi) => return None,
             Exit::ControlRegister => self.control_register(),
@@ -146,8 +171,14 @@ impl Vmx {
             vmwrite(field::GUEST_RIP, self.rip);
         }
         switch.software = event::executed_again(vectoring) && !ours;
-        if vectoring & word::ERROR_VALID != 0 {
-            switch.error = Some(vmread(field::VECTORING_ERROR) as u32);
+        match event::decode(vectoring, || vmread(field::VECTORING_ERROR) as u32) {
+            // Its handler ends by an IRET, another task switch.
+            Some(Event::Nmi) => self.set_shadow(shadow::NMI, true),
+            Some(Event::Exception(vector, error)) if !event::executed_again(vectoring) => {
+                switch.exception = Some(vector);
+                switch.error = error;
+            }
+            _ => {}
         }
         Exit::TaskSwitch(switch)
     }
@@ -182,25 +213,25 @@ impl Vmx {
 
     /// An exit by #DB leaves DR6 as it was, and tells what it would be (SDM 3C, table 27-1).
     fn note_debug() {
-        let told = vmread(field::QUALIFICATION) & (dr::DR6_B | dr::DR6_BD | dr::DR6_BS);
+        let dr6 = event::dr6(switch::read_dr6(), vmread(field::QUALIFICATION));
         // SAFETY: DR6 is the guest's; nothing of the VMM's depends on it.
-        unsafe { switch::write_dr6(switch::read_dr6() & !dr::DR6_B | told) };
+        unsafe { switch::write_dr6(dr6) };
     }
 
     /// An exception we intercept, raised perhaps by the delivery of another: what the CPU would have made of both.
     fn met(&mut self, found: Exit, second: u8) -> Exit {
         let Some(Event::Exception(first, _)) = self.queued else { return found };
-        match event::meet(first, second) {
-            event::Meeting::Second => {
+        match meet(first, second) {
+            Meeting::Second => {
                 // The first is raised again by the instruction, if it is a fault; the second is delivered.
                 self.queued = None;
                 found
             }
-            event::Meeting::Double => {
+            Meeting::Double => {
                 self.queued = None;
                 Exit::Exception { vector: vector::DF, error: 0, address: 0 }
             }
-            event::Meeting::Triple => Exit::TripleFault,
+            Meeting::Triple => Exit::TripleFault,
         }
     }
 
@@ -209,17 +240,19 @@ impl Vmx {
     fn control_register(&mut self) {
         let qualification = vmread(field::QUALIFICATION);
         let gpr = Gpr::from_encoding((qualification >> 8) as u8 & 15);
-        let value = self.gpr(gpr);
-        let both = |bits| value & bits == bits;
-        // What raises #GP anyway must not be seen in the shadow.
-        let lawful = both(cr::CR0_PE) || !both(cr::CR0_PG);
-        let lawful = lawful && (both(cr::CR0_CD) || !both(cr::CR0_NW));
-        // Bits 5:0 of the qualification: MOV to CR0.
-        if qualification & 0x3f == 0 && lawful {
-            vmwrite(field::CR0_SHADOW, value);
+        let code = vmread(field::GUEST_CS_RIGHTS) as u32;
+        let now = cr0::Now {
+            cr0: vmread(field::GUEST_CR0),
+            cr4: vmread(field::GUEST_CR4),
+            efer: vmread(field::GUEST_EFER),
+            code64: code & rights::LONG != 0,
+        };
+        // Bits 5:0 of the qualification: MOV to CR0. What raises #GP anyway must not be seen in the shadow.
+        if qualification & 0x3f == 0 && now.takes(self.gpr(gpr)) {
+            vmwrite(field::CR0_SHADOW, self.gpr(gpr));
             return;
         }
-        let protected = vmread(field::GUEST_CR0) & cr::CR0_PE != 0;
+        let protected = now.cr0 & cr::CR0_PE != 0;
         vmwrite(field::GUEST_RFLAGS, vmread(field::GUEST_RFLAGS) | rflags::RF);
         self.queue(Event::Exception(vector::GP, protected.then_some(0)));
     }

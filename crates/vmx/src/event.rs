@@ -1,8 +1,7 @@
-//! [`Event`] and the interruption-information words (SDM 3C, 24.8.3 and 24.9.3), and what becomes of two events
-//! that meet (SDM 3A, 6.15, "Interrupt 8").
+//! [`Event`] and the interruption-information words (SDM 3C, 24.8.3 and 24.9.3), and what a #DB that exited leaves in DR6.
 use vcpu::Event;
-use x86defs::vector;
 use x86defs::vmx::event;
+use x86defs::{dr, vector};
 
 /// The VM-entry word of an event, and its error code.
 pub(crate) fn encode(what: Event) -> (u32, u32) {
@@ -45,26 +44,12 @@ pub(crate) fn is_software(what: Event) -> bool {
     matches!(what, Event::Software(_) | Event::Exception(vector::BP | vector::OF, _))
 }
 
-/// What an exception makes of one whose delivery raised it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meeting {
-    /// The second is delivered.
-    Second,
-    /// A double fault.
-    Double,
-    /// A shutdown.
-    Triple,
-}
-
-/// What becomes of `second`, raised by the delivery of the exception `first` (SDM 3A, table 6-5).
-pub(crate) fn meet(first: u8, second: u8) -> Meeting {
-    let contributory = |n| matches!(n, 0 | vector::TS..=vector::GP | 21);
-    match (first, second) {
-        (vector::DF, n) if contributory(n) || n == vector::PF => Meeting::Triple,
-        (vector::PF, n) if contributory(n) || n == vector::PF => Meeting::Double,
-        (first, n) if contributory(first) && contributory(n) => Meeting::Double,
-        _ => Meeting::Second,
-    }
+/// DR6 as the delivery of a #DB that exited would have made it of `old`, by the exit qualification (SDM 3C, table 27-1; 3B,
+/// 17.2.3). A bus lock and a transaction are told there by a 1, in DR6 by a 0; of the two only RTM is set by others.
+pub(crate) const fn dr6(old: u64, qualification: u64) -> u64 {
+    let told = qualification & (dr::DR6_B | dr::DR6_BD | dr::DR6_BS);
+    let cleared = qualification & (dr::DR6_BLD | dr::DR6_RTM);
+    (old & !dr::DR6_B | told | dr::DR6_RTM) & !cleared
 }
 
 #[cfg(test)]
@@ -97,14 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn double_faults() {
-        assert_eq!(meet(vector::GP, vector::NP), Meeting::Double);
-        assert_eq!(meet(vector::PF, vector::PF), Meeting::Double);
-        assert_eq!(meet(vector::PF, vector::GP), Meeting::Double);
-        assert_eq!(meet(vector::GP, vector::PF), Meeting::Second);
-        assert_eq!(meet(vector::UD, vector::GP), Meeting::Second);
-        assert_eq!(meet(vector::GP, vector::DB), Meeting::Second);
-        assert_eq!(meet(vector::DF, vector::PF), Meeting::Triple);
-        assert_eq!(meet(vector::DF, vector::GP), Meeting::Triple);
+    fn causes_of_debug_exceptions() {
+        assert_eq!(dr6(dr::DR6_INIT, 1), 0xffff_0ff1);
+        assert_eq!(dr6(0xffff_0ff3, 1 << 14), 0xffff_4ff0, "the B bits are the last #DB's");
+        assert_eq!(dr6(dr::DR6_INIT, dr::DR6_BLD), 0xffff_07f0, "a bus lock");
+        assert_eq!(dr6(0xffff_07f0, 2), 0xffff_07f2, "which others do not undo");
+        assert_eq!(dr6(dr::DR6_INIT, 1 | dr::DR6_RTM), 0xfffe_0ff1, "in a transaction");
+        assert_eq!(dr6(0xfffe_0ff1, 1), 0xffff_0ff1);
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod capability;
 pub mod check;
+mod cr0;
 pub mod decode;
 mod enable;
 mod entry;

@@ -5,7 +5,7 @@ use crate::registers::CR4_OURS;
 use crate::switch::{self, vmread, vmwrite};
 use core::sync::atomic::AtomicBool;
 use vcpu::{Absent, Capabilities, Event, IoMap, Seg, Segment, System, Vcpu};
-use x86defs::vmx::control::{pin, primary, secondary};
+use x86defs::vmx::control::{entry, pin, primary, secondary};
 use x86defs::vmx::{EPTP_FLAGS, field};
 use x86defs::{cr, msr, segment, vector};
 
@@ -155,8 +155,8 @@ impl Vmx {
         if secondary & secondary::XSAVES != 0 {
             vmwrite(field::XSS_EXITING, 0);
         }
-        if secondary & secondary::PCONFIG != 0 {
-            vmwrite(field::PCONFIG_EXITING, 0);
+        if entry & entry::LOAD_TRACE != 0 {
+            vmwrite(field::GUEST_TRACE, 0);
         }
         debug_assert!(pin & pin::TIMER != 0 && primary & primary::SECONDARY != 0);
     }
@@ -208,7 +208,6 @@ impl Vmx {
                 invpcid: lacks(secondary::INVPCID),
                 xsaves: lacks(secondary::XSAVES),
                 user_wait: lacks(secondary::USER_WAIT),
-                pconfig: lacks(secondary::PCONFIG),
                 trace: lacks(secondary::TRACE),
             },
             ..Capabilities::default()

@@ -119,7 +119,10 @@ impl Vcpu for Vmx {
                 self.rip = value;
                 vmwrite(field::GUEST_RIP, value);
             }
-            System::Rflags => vmwrite(field::GUEST_RFLAGS, value),
+            System::Rflags => {
+                vmwrite(field::GUEST_RFLAGS, value);
+                self.prepare = true;
+            }
             other => self.set_rare(other, value),
         }
     }

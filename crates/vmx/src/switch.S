@@ -40,9 +40,16 @@ vmx_switch_open:
     mov rdi, [rdi + 7*8]
 vmx_switch_enter:
     vmresume
-    # It did not enter: never launched, or refused. VMLAUNCH has its own error then.
+    # It did not enter. VM-instruction error 5: never launched. Any other is the reason, which VMLAUNCH would replace by
+    # an error of its own.
+    push rax
+    mov eax, 0x4400
+    vmread rax, rax
+    cmp eax, 5
+    pop rax
+    jne 4f
     vmlaunch
-    mov eax, 1
+4:  mov eax, 1
     jmp 3f
 
 vmx_switch_nmi:

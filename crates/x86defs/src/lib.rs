@@ -72,6 +72,10 @@ pub mod dr {
     pub const DR6_BD: u64 = 1 << 13;
     /// DR6: single step.
     pub const DR6_BS: u64 = 1 << 14;
+    /// DR6, 0 where it was the cause: a bus lock was asserted (SDM 3B, 17.2.3).
+    pub const DR6_BLD: u64 = 1 << 11;
+    /// DR6, 0 where it was the cause: it came within a transaction (SDM 3B, 17.2.3).
+    pub const DR6_RTM: u64 = 1 << 16;
     /// DR7: local and global enables of breakpoints 0 to 3.
     pub const DR7_ENABLES: u64 = 0xff;
     /// DR7: general detect.

@@ -36,6 +36,28 @@ pub const DEBUGCTL: u32 = 0x1d9;
 pub const DEBUGCTL_LBR: u64 = 1 << 0;
 /// DebugCtl: TF traps on branches only.
 pub const DEBUGCTL_BTF: u64 = 1 << 1;
+/// Miscellaneous features; Intel's.
+pub const MISC_ENABLE: u32 = 0x1a0;
+/// MISC_ENABLE: there is neither a branch trace store nor precise event sampling.
+pub const MISC_ENABLE_NO_STORE: u64 = 1 << 11 | 1 << 12;
+/// Precise event sampling: what is sampled; Intel's.
+pub const PEBS_ENABLE: u32 = 0x3f1;
+/// Precise event sampling: what is written down.
+pub const PEBS_DATA_CFG: u32 = 0x3f2;
+/// Architectural precise event sampling: where to.
+pub const PEBS_BASE: u32 = 0x3f4;
+/// Architectural precise event sampling: how far.
+pub const PEBS_INDEX: u32 = 0x3f5;
+/// The debug store: its linear address; Intel's.
+pub const DS_AREA: u32 = 0x600;
+/// The first and the last of the processor trace's; Intel's.
+pub const TRACE_FIRST: u32 = 0x560;
+/// See [`TRACE_FIRST`].
+pub const TRACE_LAST: u32 = 0x58f;
+/// The timer of the local APIC in TSC-deadline mode: when; Intel's.
+pub const TSC_DEADLINE: u32 = 0x6e0;
+/// Memory encryption: what of a physical address is the number of a key; Intel's.
+pub const TME_ACTIVATE: u32 = 0x982;
 /// VMX capabilities: basic; the first of them.
 pub const VMX_BASIC: u32 = 0x480;
 /// VMX capabilities: pin-based controls.

@@ -1,6 +1,6 @@
 //! Descriptors, and the segment registers of a new task (SDM 3A, 7.3, table 7-1).
+use super::memory::{Fault, Linear};
 use super::state::{SEGMENTS, State};
-use super::{Fault, Linear};
 use crate::Host;
 use vcpu::{Seg, Segment, Vcpu};
 use x86defs::{rflags, vector};
@@ -26,11 +26,13 @@ impl Descriptor {
         memory: &Linear<'_, H>,
         vcpu: &dyn Vcpu,
         selector: u16,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, Fault> {
         let table = vcpu.segment(if selector & 4 != 0 { Seg::Ldtr } else { Seg::Gdtr });
         let there = selector & 4 == 0 || table.attributes & PRESENT != 0;
         let offset = u64::from(selector & 0xfff8);
-        (there && offset.wrapping_add(7) <= u64::from(table.limit)).then_some(())?;
+        if !there || offset.wrapping_add(7) > u64::from(table.limit) {
+            return Ok(None);
+        }
         let at = table.base.wrapping_add(offset);
         let mut bytes = [0; 8];
         memory.read(vcpu, at, &mut bytes)?;
@@ -43,18 +45,20 @@ impl Descriptor {
             limit,
             base: word >> 16 & 0xff_ffff | word >> 32 & 0xff00_0000,
         };
-        Some(Self { segment, at })
+        Ok(Some(Self { segment, at }))
     }
 
     pub(super) const fn present(self) -> bool {
         self.segment.attributes & PRESENT != 0
     }
 
-    /// Whether it is a task, and then of 32 bits.
-    pub(super) const fn is_wide_task(self) -> Option<bool> {
+    /// Whether it is a task, and then whether of 32 bits and busy.
+    pub(super) const fn is_task(self) -> Option<(bool, bool)> {
         match self.segment.attributes & 0x1f {
-            1 | 3 => Some(false),
-            9 | 11 => Some(true),
+            1 => Some((false, false)),
+            3 => Some((false, true)),
+            9 => Some((true, false)),
+            11 => Some((true, true)),
             _ => None,
         }
     }
@@ -65,19 +69,51 @@ impl Descriptor {
         memory: &Linear<'_, H>,
         vcpu: &dyn Vcpu,
         busy: bool,
-    ) -> Option<()> {
+    ) -> Result<(), Fault> {
         let rights = self.segment.attributes as u8;
         let rights = if busy { rights | BUSY } else { rights & !BUSY };
         memory.write(vcpu, self.at.wrapping_add(5), &[rights])
     }
 
     /// Marks a segment accessed.
-    fn access<H: Host>(mut self, memory: &Linear<'_, H>, vcpu: &dyn Vcpu) -> Option<Segment> {
+    fn access<H: Host>(
+        mut self,
+        memory: &Linear<'_, H>,
+        vcpu: &dyn Vcpu,
+    ) -> Result<Segment, Fault> {
         if self.segment.attributes & ACCESSED == 0 {
             self.segment.attributes |= ACCESSED;
             memory.write(vcpu, self.at.wrapping_add(5), &[self.segment.attributes as u8])?;
         }
-        Some(self.segment)
+        Ok(self.segment)
+    }
+}
+
+/// Whether the task is one of virtual-8086 mode.
+fn is_old_style(state: &State) -> bool {
+    u64::from(state.eflags) & rflags::VM != 0
+}
+
+/// The privilege level of the new task.
+fn level(state: &State) -> u16 {
+    let [_, cs, ..] = state.selectors;
+    if is_old_style(state) { 3 } else { cs & 3 }
+}
+
+/// Loads the selectors first, without segments: what goes wrong with one then is found with all of them loaded.
+pub(super) fn prepare(vcpu: &mut dyn Vcpu, state: &State) {
+    let level = level(state);
+    for (register, selector) in SEGMENTS.into_iter().zip(state.selectors) {
+        let empty = Segment { selector, attributes: 0, limit: 0, base: 0 };
+        let value = match register {
+            Seg::Ldtr => empty,
+            _ if is_old_style(state) => Segment::real(selector, 0xf3),
+            // They must be something while a fault is delivered.
+            Seg::Cs => Segment { attributes: 0xc9b | level << 5, limit: u32::MAX, ..empty },
+            Seg::Ss => Segment { attributes: 0xc93 | level << 5, limit: u32::MAX, ..empty },
+            _ => empty,
+        };
+        vcpu.set_segment(register, value);
     }
 }
 
@@ -87,33 +123,23 @@ pub(super) fn load<H: Host>(
     vcpu: &mut dyn Vcpu,
     state: &State,
 ) -> Result<(), Fault> {
-    let [.., cs, _, _, _, _, table] = state.selectors;
-    let old_style = u64::from(state.eflags) & rflags::VM != 0;
-    let level = if old_style { 3 } else { cs & 3 };
-    // Selectors first, without segments: what goes wrong with one then is found with all of them loaded.
-    for (register, selector) in SEGMENTS.into_iter().zip(state.selectors) {
-        let empty = Segment { selector, attributes: 0, limit: 0, base: 0 };
-        let value = match register {
-            Seg::Ldtr => empty,
-            _ if old_style => Segment::real(selector, 0xf3),
-            // They must be something while a fault is delivered.
-            Seg::Cs => Segment { attributes: 0xc9b | level << 5, limit: u32::MAX, ..empty },
-            Seg::Ss => Segment { attributes: 0xc93 | level << 5, limit: u32::MAX, ..empty },
-            _ => empty,
-        };
-        vcpu.set_segment(register, value);
+    let [es, cs, ss, ds, fs, gs, table] = state.selectors;
+    if table & 4 != 0 {
+        return Err(Fault::task(table));
     }
     if table & 0xfffc != 0 {
-        let found = Descriptor::find(memory, vcpu, table).filter(|_| table & 4 == 0);
         let lawful = |it: &Descriptor| it.present() && it.segment.attributes & 0x1f == 2;
-        let found = found.filter(lawful).ok_or(Fault::task(table))?;
-        vcpu.set_segment(Seg::Ldtr, found.segment);
+        let found = Descriptor::find(memory, vcpu, table)?.filter(lawful);
+        vcpu.set_segment(Seg::Ldtr, found.ok_or(Fault::task(table))?.segment);
     }
-    if old_style {
+    if is_old_style(state) {
         return Ok(());
     }
-    for (register, selector) in SEGMENTS.into_iter().zip(state.selectors).take(6) {
-        load_one(memory, vcpu, register, selector, level)?;
+    // The manual names no order; that of Bochs, so that two faults at once are the same.
+    for (register, selector) in
+        [(Seg::Ss, ss), (Seg::Ds, ds), (Seg::Es, es), (Seg::Fs, fs), (Seg::Gs, gs), (Seg::Cs, cs)]
+    {
+        load_one(memory, vcpu, register, selector, level(state))?;
     }
     Ok(())
 }
@@ -130,7 +156,7 @@ fn load_one<H: Host>(
         // Nothing, which code and stack cannot be.
         return if matches!(register, Seg::Cs | Seg::Ss) { Err(refused) } else { Ok(()) };
     }
-    let found = Descriptor::find(memory, vcpu, selector).ok_or(refused)?;
+    let found = Descriptor::find(memory, vcpu, selector)?.ok_or(refused)?;
     let attributes = found.segment.attributes;
     let has = |bit| attributes & bit != 0;
     let dpl = u16::from(found.segment.dpl());
@@ -149,9 +175,9 @@ fn load_one<H: Host>(
     }
     if !found.present() {
         let vector = if register == Seg::Ss { vector::SS } else { vector::NP };
-        return Err(Fault(vector, u32::from(selector & 0xfffc)));
+        return Err(Fault::new(vector, u32::from(selector & 0xfffc)));
     }
-    let segment = found.access(memory, vcpu).ok_or(refused)?;
+    let segment = found.access(memory, vcpu)?;
     vcpu.set_segment(register, segment);
     Ok(())
 }

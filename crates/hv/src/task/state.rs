@@ -1,5 +1,5 @@
 //! The registers in a task-state segment (SDM 3A, 7.2.1 and 7.6).
-use super::Linear;
+use super::memory::{Fault, Linear};
 use crate::Host;
 use vcpu::{Gpr, Seg, System, Vcpu};
 use x86defs::rflags;
@@ -11,7 +11,8 @@ pub(super) const SEGMENTS: [Seg; 7] =
 /// A task's registers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct State {
-    pub(super) cr3: u32,
+    /// None in a 16-bit task.
+    pub(super) cr3: Option<u32>,
     eip: u32,
     pub(super) eflags: u32,
     registers: [u32; 8],
@@ -42,6 +43,11 @@ const fn selector(wide: bool, n: u64) -> Option<u64> {
 }
 
 impl State {
+    /// The first and the last byte that a switch saves.
+    pub(super) const fn saved(wide: bool) -> (u64, u32) {
+        if wide { (first(wide), 0x5d) } else { (first(wide), 0x29) }
+    }
+
     /// The limit a segment must have at least.
     pub(super) const fn last(wide: bool) -> u32 {
         if wide { 0x67 } else { 0x2b }
@@ -66,19 +72,20 @@ impl State {
         vcpu: &dyn Vcpu,
         base: u64,
         wide: bool,
-    ) -> Option<()> {
+    ) -> Result<(), Fault> {
         let words = [self.eip, self.eflags].into_iter().chain(self.registers);
         for (word, n) in words.zip(0..) {
             let at = first(wide).wrapping_add(size(wide).wrapping_mul(n));
             let bytes = word.to_le_bytes();
-            memory.write(vcpu, base.wrapping_add(at), bytes.get(..size(wide) as usize)?)?;
+            let bytes = bytes.get(..size(wide) as usize).unwrap_or_default();
+            memory.write(vcpu, base.wrapping_add(at), bytes)?;
         }
         for (value, n) in self.selectors.iter().take(6).zip(0..) {
             if let Some(at) = selector(wide, n) {
                 memory.write(vcpu, base.wrapping_add(at), &value.to_le_bytes())?;
             }
         }
-        Some(())
+        Ok(())
     }
 
     /// Reads a task.
@@ -87,11 +94,15 @@ impl State {
         vcpu: &dyn Vcpu,
         base: u64,
         wide: bool,
-    ) -> Option<Self> {
+    ) -> Result<Self, Fault> {
         let word = |at: u64, size: u64| {
             let mut bytes = [0; 4];
-            memory.read(vcpu, base.wrapping_add(at), bytes.get_mut(..size as usize)?)?;
-            Some(u32::from_le_bytes(bytes))
+            memory.read(
+                vcpu,
+                base.wrapping_add(at),
+                bytes.get_mut(..size as usize).unwrap_or_default(),
+            )?;
+            Ok(u32::from_le_bytes(bytes))
         };
         let mut words = [0; 10];
         for (to, n) in words.iter_mut().zip(0..) {
@@ -104,9 +115,9 @@ impl State {
                 *to = word(at, 2)? as u16;
             }
         }
-        let cr3 = if wide { word(0x1c, 4)? } else { 0 };
+        let cr3 = if wide { Some(word(0x1c, 4)?) } else { None };
         let trap = wide && word(0x64, 2)? & 1 != 0;
-        Some(Self { cr3, eip, eflags, registers, selectors, trap })
+        Ok(Self { cr3, eip, eflags, registers, selectors, trap })
     }
 
     /// Loads EIP, EFLAGS with the bits of `link`, and the general registers.

@@ -3,7 +3,7 @@ use super::std;
 use super::{host::ModelHost, host::Tables, line::Line, vcpu::ModelVcpu};
 use crate::{Buffers, Cpu, Host, Log, Machine, Nested, Roots, run};
 use handover::{Options, Span, Uart};
-use paging::table::{NX, PRESENT, PageSize, TableMemory, USER, WRITE, leaf, map};
+use paging::table::{NX, PRESENT, PageSize, Root, TableMemory, USER, WRITE, leaf, map, map_typed};
 use std::boxed::Box;
 use std::string::String;
 use std::vec::Vec;
@@ -43,7 +43,44 @@ fn nested(mut tables: Tables) -> Nested<Tables> {
     Nested::new(tables, roots, paging::mtrr::Mtrrs::none(), HOLE, FF_PAGE, END).unwrap()
 }
 
+/// The same in EPT's format, with these MTRRs: the fixed ranges, if in force, are all write-back.
+fn typed(mut tables: Tables, def_type: u64, variable: &[(u64, u64)]) -> Nested<Tables> {
+    let read = |register: u32| match register {
+        0xfe => 0x508,
+        0x2ff => def_type & !0x400,
+        0x200..0x240 => {
+            let pair = variable.get((register as usize - 0x200) / 2).copied().unwrap_or_default();
+            if register & 1 == 0 { pair.0 } else { pair.1 }
+        }
+        _ => 0,
+    };
+    let types = paging::mtrr::Mtrrs::read_from(36, read);
+    let root = Root::ept(tables.alloc().unwrap());
+    let flags = root.format.nested(true, true, paging::mtrr::MemoryType::WriteBack);
+    map_typed(&mut tables, root, &types, 0..2 << 20, flags, PageSize::Size4K).unwrap();
+    map_typed(&mut tables, root, &types, 2 << 20..END, flags, PageSize::Size2M).unwrap();
+    let own = tables.alloc().unwrap();
+    map(&mut tables, own, 0, 0, 2 << 20, WRITE | USER, PageSize::Size4K).unwrap();
+    let roots = Roots { guest: root, own };
+    Nested::new(tables, roots, types, HOLE, FF_PAGE, END).unwrap()
+}
+
 impl Bench {
+    /// A 32-bit guest whose nested tables say memory types.
+    pub(super) fn typed(def_type: u64, variable: &[(u64, u64)]) -> Self {
+        let mut this = Self::bits32();
+        let tables = Tables::new(24);
+        this.machine.nested = spin::Mutex::new(typed(tables.clone(), def_type, variable));
+        this.tables = tables;
+        this
+    }
+
+    /// As [`Self::leaf`], of tables in EPT's format.
+    pub(super) fn typed_leaf(&self, gpa: u64) -> Option<u64> {
+        let root = Root::ept(self.machine.nested.lock().root());
+        leaf(&self.tables, root, gpa).map(|(_, entry, _)| entry)
+    }
+
     /// A guest in real mode at 0000:7C00; four tables to spare.
     pub(super) fn new() -> Self {
         Self::with_tables(4)

@@ -56,8 +56,6 @@ pub mod secondary {
     pub const TRACE: u32 = 1 << 24;
     /// TPAUSE, UMONITOR and UMWAIT exist.
     pub const USER_WAIT: u32 = 1 << 26;
-    /// PCONFIG exists.
-    pub const PCONFIG: u32 = 1 << 27;
 }
 
 /// VM exit (table 24-13).
@@ -76,6 +74,8 @@ pub mod exit {
     pub const LOAD_EFER: u32 = 1 << 21;
     /// Save what is left of the preemption timer.
     pub const SAVE_TIMER: u32 = 1 << 22;
+    /// Switch processor trace off.
+    pub const CLEAR_TRACE: u32 = 1 << 25;
 }
 
 /// VM entry (table 24-15).
@@ -88,4 +88,6 @@ pub mod entry {
     pub const LOAD_PAT: u32 = 1 << 14;
     /// Load EFER.
     pub const LOAD_EFER: u32 = 1 << 15;
+    /// Load the processor trace's control.
+    pub const LOAD_TRACE: u32 = 1 << 18;
 }

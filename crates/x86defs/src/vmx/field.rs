@@ -24,7 +24,6 @@ pub const MSR_BITMAP: u32 = 0x2004;
 pub const TSC_OFFSET: u32 = 0x2010;
 pub const EPT_POINTER: u32 = 0x201a;
 pub const XSS_EXITING: u32 = 0x202c;
-pub const PCONFIG_EXITING: u32 = 0x203e;
 
 pub const GUEST_PHYSICAL: u32 = 0x2400;
 
@@ -34,6 +33,8 @@ pub const GUEST_PAT: u32 = 0x2804;
 pub const GUEST_EFER: u32 = 0x2806;
 /// The first of the four PAE page-directory pointers, 2 on each.
 pub const GUEST_PDPTE0: u32 = 0x280a;
+/// Control of the processor trace (IA32_RTIT_CTL).
+pub const GUEST_TRACE: u32 = 0x2814;
 
 pub const HOST_PAT: u32 = 0x2c00;
 pub const HOST_EFER: u32 = 0x2c02;
