@@ -22,6 +22,7 @@ mod network;
 mod once;
 mod queue;
 mod refusal;
+mod refused;
 mod reset;
 mod steps;
 mod stick;
@@ -99,6 +100,7 @@ fn all() -> Result<Vec<Test>> {
     tests.extend(grub::tests());
     tests.extend(gdb::tests());
     tests.extend(attach::tests());
+    tests.extend(refused::tests());
     tests.extend(inspect::tests());
     tests.extend(steps::tests());
     tests.extend(lines::tests());

@@ -37,6 +37,8 @@ pub(crate) enum Stop {
     Software,
     /// A breakpoint of the debug registers.
     Hardware(Reason),
+    /// The CPU does not run the guest as it is.
+    Refused,
 }
 
 /// The tick: look at the line. True if the guest was stopped and resumed meanwhile.
@@ -92,6 +94,7 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         Stop::Stepped => Reason::Step { cpu: 0 },
         Stop::Software => Reason::Breakpoint { cpu: 0 },
         Stop::Hardware(reason) => reason,
+        Stop::Refused => Reason::Aborted { cpu: 0 },
     };
     let mut console = console.lock();
     let console = &mut *console;

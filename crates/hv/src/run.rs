@@ -141,10 +141,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         Exit::Stepped => debug::stepped(machine, cpu, vcpu),
         Exit::Xsetbv => xcr::write(machine, cpu, vcpu),
         Exit::TaskSwitch(switch) => task::switch(machine, cpu, vcpu, switch),
-        Exit::Invalid => {
-            machine.log(format_args!("the CPU refused to run the guest: {}; frozen", Why(vcpu)));
-            debug::stop(machine, cpu, vcpu, Stop::Interrupt);
-        }
+        Exit::Invalid => refused(machine, cpu, vcpu),
         Exit::Unknown(code) => {
             machine.log(format_args!("unknown exit {code:#x}: #UD given to the guest"));
             inject_ud(vcpu);
@@ -157,7 +154,27 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
     }
 }
 
-/// Why the CPU refused, for the log.
+/// The CPU did not enter the guest: the machine stands still as it is, for the analyst, who is told why at once and may put it
+/// right. It is not reset.
+#[cold]
+fn refused<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    machine.log(format_args!("the CPU refused to run the guest: {}; frozen", Why(vcpu)));
+    match &machine.console {
+        Some(console) => {
+            let said = format_args!("the CPU refused to run the guest: {}\n", Why(vcpu));
+            console.lock().stub.say(said);
+        }
+        // Nobody can come.
+        None => loop {
+            debug::breathe();
+        },
+    }
+    // What was being stepped has not begun.
+    step::abandon(machine, cpu, vcpu);
+    debug::stop(machine, cpu, vcpu, Stop::Refused);
+}
+
+/// Why the CPU refused.
 struct Why<'a>(&'a dyn Vcpu);
 
 impl fmt::Display for Why<'_> {

@@ -79,8 +79,11 @@ impl<O: Output> Stub<O> {
         self.life = Life::Running;
     }
 
-    /// Shows text on the console of a client that waits for the guest to stop.
+    /// Shows text on the console of a client that waits for the guest to stop; nobody else can be told.
     pub fn say(&mut self, text: core::fmt::Arguments<'_>) {
+        if self.life != Life::Running {
+            return;
+        }
         let mut said = Said::<256, _>::new(|text| {
             crate::reply::send(&mut self.out, format_args!("O{}", Hex(text)));
         });

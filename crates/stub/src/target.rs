@@ -71,7 +71,7 @@ pub enum Reason {
         /// The linear address accessed.
         addr: u64,
     },
-    /// The VMM itself failed: `SIGABRT`. Nothing runs again.
+    /// The VMM itself failed, and nothing runs again, or the CPU refuses to run the guest as it is: `SIGABRT`.
     Aborted {
         /// The CPU that stands for the VMM.
         cpu: usize,

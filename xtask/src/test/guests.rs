@@ -51,6 +51,14 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
     tests.push(Test::new("guest.parity.phenom", 180, || {
         same("parity", |config| config.cpu = PHENOM.into())
     }));
+    // What newer CPUs have: five-level paging, CET, WAITPKG, XSAVES, protection keys, user interrupts.
+    for (name, adjust) in [
+        ("skylake", (|config| config.cpu = "corei7_skylake_x".into()) as fn(&mut Config)),
+        ("sapphire-rapids", |config| config.cpu = "sapphire_rapids".into()),
+        ("arrow-lake", |config| config.cpu = "arrow_lake".into()),
+    ] {
+        tests.push(Test::new(&format!("guest.parity.{name}"), 180, move || same("parity", adjust)));
+    }
     for name in ["modes.phenom", "hole.phenom"] {
         tests.push(other(name, Scene::under, |config| config.cpu = PHENOM.into()));
     }
@@ -116,13 +124,17 @@ fn same(name: &str, adjust: fn(&mut Config)) -> Result<()> {
     Ok(())
 }
 
-/// What CPUID leaf 1 says, but for VMX and SMX (bits 5 and 6 of ECX), which a guest is not told of.
+/// What CPUID leaf 1 says, but for VMX and SMX (bits 5 and 6 of ECX) and the debug store (2 and 4, and 21 of EDX), which a
+/// guest is not told of.
 fn without_vmx(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         [name, value, eax, ebx, ecx, edx] if name.ends_with(".00000001.0:") => {
-            let ecx = u32::from_str_radix(ecx, 16).map_or(0, |ecx| ecx & !(1 << 5 | 1 << 6));
-            format!("{name} {value} {eax} {ebx} {ecx:08x} {edx}")
+            let without =
+                |word, bits: u32| u32::from_str_radix(word, 16).map_or(0, |it| it & !bits);
+            let (ecx, edx) =
+                (without(ecx, 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6), without(edx, 1 << 21));
+            format!("{name} {value} {eax} {ebx} {ecx:08x} {edx:08x}")
         }
         _ => line.to_owned(),
     }

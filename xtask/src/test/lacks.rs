@@ -47,10 +47,16 @@ const BOCHS_AMD: &[(&str, &str)] = &[
 ];
 
 /// What AMD's CPUs lack, in either emulator.
-const AMD: &[(&str, &str)] = &[(
-    "gdb.stop-deaf",
-    "nothing ends the run of a guest with interrupts off but an NMI, as vmm.deaf shows",
-)];
+const AMD: &[(&str, &str)] = &[
+    (
+        "gdb.stop-deaf",
+        "nothing ends the run of a guest with interrupts off but an NMI, as vmm.deaf shows",
+    ),
+    ("gdb.refused", "SVM runs every state that the debugger lets through"),
+    ("guest.parity.skylake", "it is an Intel CPU of Bochs's"),
+    ("guest.parity.sapphire-rapids", "it is an Intel CPU of Bochs's"),
+    ("guest.parity.arrow-lake", "it is an Intel CPU of Bochs's"),
+];
 
 /// What has nothing to do with the CPU: it runs with the default one's.
 const NO_CPU: &[&str] = &["host", "image", "bench.image"];

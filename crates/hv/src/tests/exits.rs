@@ -89,7 +89,7 @@ fn a_refused_state_freezes_the_guest_with_the_line_alive() {
     let mut bench = Bench::new();
     bench.line.packets(&["?", "c"]);
     bench.exit(svm::decode::decode(exit::INVALID, 0, 0));
-    assert!(bench.line.stopped("02"));
+    assert!(bench.line.stopped("06"));
     assert_eq!(bench.line.left(), 0);
 }
 
@@ -163,4 +163,36 @@ proptest! {
             prop_assert!(told.starts_with(Exit::NAMES[exit.reason()]), "{exit:?}: {told}");
         }
     }
+}
+
+#[test]
+fn a_guest_the_cpu_refuses_is_frozen_and_explained() {
+    let mut bench = Bench::new();
+    bench.analyst(&["qSupported:", "?", "c"]);
+    bench.line.replies();
+    bench.line.packets(&["?", "p10", "c"]);
+    bench.exit(Exit::Invalid);
+    let said = bench.line.replies();
+    let told: std::string::String = "the CPU refused to run the guest: the CPU does not say why\n"
+        .bytes()
+        .map(|byte| std::format!("{byte:02x}"))
+        .collect();
+    let (text, stop) = (said.find(&std::format!("$O{told}#")), said.find("06"));
+    assert!(text.is_some() && stop > text, "{said}");
+    assert!(bench.log().contains("refused to run the guest: the CPU does not say why; frozen"));
+    assert_eq!((bench.machine.host.resets.get(), bench.rip(), bench.queued()), (0, CODE, None));
+    // A step that could not begin is over: what is put right then runs on.
+    let mut bench = Bench::new();
+    bench.vcpu.capabilities.monitor_trap = true;
+    bench.analyst(&["?", "s"]);
+    assert!(bench.vcpu.intercepts(vcpu::Intercept::Step));
+    bench.line.packets(&["c"]);
+    bench.exit(Exit::Invalid);
+    assert!(bench.line.stopped("06"));
+    assert!(!bench.vcpu.intercepts(vcpu::Intercept::Step) && !bench.vcpu.held);
+    // Nobody attached: it waits for who comes.
+    let mut bench = Bench::new();
+    bench.line.packets(&["?", "D"]);
+    bench.exit(Exit::Invalid);
+    assert!(!bench.line.replies().contains("$O74"));
 }

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod control;
+mod features;
 mod leaves;
 mod msrs;
 mod svm;
@@ -21,6 +22,7 @@ fn main() {
     control::registers();
     control::xsetbv();
     control::instructions();
+    features::all();
     svm::all();
     for port in 0x3f8..0x400 {
         report::info(format_args!("port {port:x} {:x}", guests::cpu::inb(port)));
