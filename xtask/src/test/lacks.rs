@@ -26,7 +26,7 @@ const BOCHS: &[(&str, &str)] = &[
     ),
     ("system.ipxe-1.0", "Bochs ends itself when its BIOS finds nothing to boot"),
     ("system.ipxe-2.0", "Bochs has no network to boot from"),
-    ("torture", "what is left out of it is what ends QEMU; what ends Bochs is not known yet"),
+    ("torture", "on Bochs its guest is silent before 64 cases are done, and why is not known yet"),
 ];
 
 /// What is about the other vendor's CPUs, by test.

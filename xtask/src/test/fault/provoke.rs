@@ -4,6 +4,8 @@ use super::NOWHERE;
 
 /// How the VMM is sent astray at its [`super::Place`].
 pub(super) enum How {
+    /// It goes on as it was.
+    Nothing,
     /// These bytes are executed there.
     Code(Vec<u8>),
     /// It goes on at this address.
