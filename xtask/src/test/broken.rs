@@ -145,11 +145,16 @@ fn magic() -> Result<()> {
 /// Whether the CPU is halted with interrupts off: EFLAGS.IF is bit 9, which Bochs writes in capitals.
 fn halted(machine: &Machine) -> Result<bool> {
     if machine.is_bochs() {
-        let mut debugger = machine.debugger()?;
-        debugger.stop()?;
-        let (state, registers) = (debugger.command("show activity_state")?, debugger.command("r")?);
-        debugger.go()?;
-        return Ok(state.contains("hlt") && registers.contains(" if "));
+        let mut outside = machine.outside()?;
+        // Code and data are flat here; behind HLT is where it stands.
+        let rip = outside.register("rip")?;
+        let hlt = outside.word(rip - 1, 1)? == 0xf4;
+        outside.go()?;
+        thread::sleep(Duration::from_millis(200));
+        let stands = machine.outside()?.register("rip")? == rip;
+        let registers = machine.debugger()?.command("r")?;
+        machine.debugger()?.go()?;
+        return Ok(hlt && stands && registers.contains(" if "));
     }
     let registers = machine.qmp()?.human("info registers")?;
     let flags = registers.split_once("EFL=").and_then(|(_, rest)| rest.get(..8));
