@@ -1,5 +1,7 @@
 //! The CPU policy: what of CPUID the guest sees otherwise than the CPU says it, and why.
 use crate::Host;
+use crate::instruction::code_size;
+use emu::CodeSize;
 use vcpu::{Absent, Gpr, System, Vcpu};
 use x86defs::cr;
 
@@ -16,6 +18,8 @@ enum What {
     Pass,
     /// The bit follows the guest's CR4, not the VMM's.
     Follow(u64),
+    /// Intel's CPUs say it in 64-bit code alone (SDM 2A, CPUID), and the VMM's is.
+    In64BitCode,
     /// The bits read as 0 where the CPU cannot give it to a guest.
     Unless(fn(&Absent) -> bool),
 }
@@ -48,6 +52,12 @@ const fn trace(register: usize) -> Rule {
     Rule { subleaf: None, register, bits: u32::MAX, what, why: "empty where there is none" }
 }
 
+/// A register of the leaf of architectural last branch records.
+const fn branch_records(register: usize) -> Rule {
+    let what = What::Unless(|absent| absent.branch_records);
+    Rule { subleaf: None, register, bits: u32::MAX, what, why: "empty where there are none" }
+}
+
 const DEBUG_STORE: &str = "the store of branches and samples: Intel's CPUs write samples to linear addresses also while \
     the VMM runs, whose tables are others";
 
@@ -62,7 +72,7 @@ const fn empty(why: &'static str) -> [Rule; 4] {
 }
 
 /// One table for both vendors, by leaf. All that is not here passes: the machine is the guest's.
-const POLICY: [(u32, &[Rule]); 8] = [
+const POLICY: [(u32, &[Rule]); 9] = [
     (
         1,
         &[
@@ -130,6 +140,13 @@ const POLICY: [(u32, &[Rule]); 8] = [
                 1 << 7,
                 "CET: the VMM's CR4.CET is 0; VMRUN exchanges S_CET, SSP and ISST, VMX leaves them as they are",
             ),
+            Rule {
+                subleaf: Some(0),
+                register: EDX,
+                bits: 1 << 19,
+                what: What::Unless(|absent| absent.branch_records),
+                why: "architectural last branch records: exits switch them off, or they would hold the VMM's branches",
+            },
             pass(0, EDX, 1 << 20, "CET's indirect branch tracking: as its shadow stacks"),
             pass(0, ECX, 1 << 23, "Key locker: LOADIWKEY exits only if asked to"),
             pass(0, ECX, 1 << 24, "bus locks: a #DB by them is told in DR6"),
@@ -154,6 +171,7 @@ const POLICY: [(u32, &[Rule]); 8] = [
     ),
     (0xd, &[unless(1, EAX, 1 << 3, |absent| absent.xsaves)]),
     (0x14, &[trace(EAX), trace(EBX), trace(ECX), trace(EDX)]),
+    (0x1c, &[branch_records(EAX), branch_records(EBX), branch_records(ECX), branch_records(EDX)]),
     (
         0x23,
         &[Rule {
@@ -174,6 +192,13 @@ const POLICY: [(u32, &[Rule]); 8] = [
                 bits: 1 << 27,
                 what: What::Unless(|absent| absent.rdtscp),
                 why: "RDTSCP, as above",
+            },
+            Rule {
+                subleaf: None,
+                register: EDX,
+                bits: 1 << 11,
+                what: What::In64BitCode,
+                why: "SYSCALL",
             },
         ],
     ),
@@ -207,7 +232,13 @@ fn apply(rules: &[Rule], subleaf: u32, vcpu: &dyn Vcpu, out: &mut [u32; 4]) {
             What::Pass => continue,
             What::Conceal => false,
             What::Unless(is_absent) if is_absent(&absent) => false,
-            What::Unless(_) => continue,
+            What::In64BitCode if vcpu.capabilities().vmx => {
+                if code_size(vcpu) == CodeSize::Bits64 {
+                    continue;
+                }
+                false
+            }
+            What::Unless(_) | What::In64BitCode => continue,
             // Where the CPU lacks the feature the guest's CR4 bit cannot be set either.
             What::Follow(bit) => cr4 & bit != 0,
         };

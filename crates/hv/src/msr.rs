@@ -60,9 +60,10 @@ const fn is_intels(register: u32) -> bool {
     )
 }
 
-/// Of the processor trace: where the CPU cannot keep it to the guest's memory there is none.
-const fn is_trace(register: u32) -> bool {
-    matches!(register, msr::TRACE_FIRST..=msr::TRACE_LAST)
+/// Of the processor trace and of architectural last branch records: where the CPU cannot keep them to the guest they
+/// exit, and there are none.
+const fn is_record(register: u32) -> bool {
+    matches!(register, msr::TRACE_FIRST..=msr::TRACE_LAST | msr::LBR_CTL | msr::LBR_DEPTH)
 }
 
 /// Ask for the exits this module handles. On Intel EFER is exchanged by entries and exits and has no bit of the VMM's.
@@ -74,6 +75,11 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
         }
         if vcpu.capabilities().absent.trace {
             for register in msr::TRACE_FIRST..=msr::TRACE_LAST {
+                vcpu.watch_msr(register, true, true);
+            }
+        }
+        if vcpu.capabilities().absent.branch_records {
+            for register in [msr::LBR_CTL, msr::LBR_DEPTH] {
                 vcpu.watch_msr(register, true, true);
             }
         }
@@ -136,7 +142,7 @@ pub(crate) fn read<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
             machine.host.read_msr(register).map(|value| value | msr::MISC_ENABLE_NO_STORE)
         }
         msr::TSC_DEADLINE => tsc::read_deadline(machine, vcpu),
-        _ if CONCEALED.contains(&register) || is_intels(register) || is_trace(register) => None,
+        _ if CONCEALED.contains(&register) || is_intels(register) || is_record(register) => None,
         // Outside the permission map's ranges: the CPU knows whether it exists.
         _ => counter::read(machine, cpu, register).or_else(|| machine.host.read_msr(register)),
     };
@@ -162,11 +168,12 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         msr::FEATURE_CONTROL => false,
         // What the guest does not see of it is not the guest's to write.
         msr::MISC_ENABLE => machine.host.read_msr(register).is_some_and(|own| {
-            let hidden = msr::MISC_ENABLE_NO_STORE;
+            // Without NX the VMM's own tables would be unlawful.
+            let hidden = msr::MISC_ENABLE_NO_STORE | msr::MISC_ENABLE_NO_NX;
             machine.host.write_msr(register, value & !hidden | own & hidden)
         }),
         msr::TSC_DEADLINE => tsc::write_deadline(machine, vcpu, value),
-        _ if CONCEALED.contains(&register) || is_intels(register) || is_trace(register) => false,
+        _ if CONCEALED.contains(&register) || is_intels(register) || is_record(register) => false,
         _ if FIXED.contains(&register) => machine.host.read_msr(register) == Some(value),
         msr::SYSCFG => machine.host.read_msr(register).is_some_and(|old| {
             let value = old & !SYSCFG_FREE | value & SYSCFG_FREE;

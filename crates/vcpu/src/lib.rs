@@ -178,6 +178,8 @@ pub struct Absent {
     pub user_wait: bool,
     /// Processor trace, whose output would not go through the nested tables.
     pub trace: bool,
+    /// Architectural last branch records, which would go on in the VMM.
+    pub branch_records: bool,
 }
 
 /// How long [`Vcpu::wait`] may take.

@@ -158,6 +158,9 @@ impl Vmx {
         if entry & entry::LOAD_TRACE != 0 {
             vmwrite(field::GUEST_TRACE, 0);
         }
+        if entry & entry::LOAD_LBR != 0 {
+            vmwrite(field::GUEST_LBR, 0);
+        }
         debug_assert!(pin & pin::TIMER != 0 && primary & primary::SECONDARY != 0);
     }
 
@@ -209,6 +212,7 @@ impl Vmx {
                 xsaves: lacks(secondary::XSAVES),
                 user_wait: lacks(secondary::USER_WAIT),
                 trace: lacks(secondary::TRACE),
+                branch_records: self.parts.controls.entry & entry::LOAD_LBR == 0,
             },
             ..Capabilities::default()
         }

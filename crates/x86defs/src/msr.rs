@@ -40,6 +40,8 @@ pub const DEBUGCTL_BTF: u64 = 1 << 1;
 pub const MISC_ENABLE: u32 = 0x1a0;
 /// MISC_ENABLE: there is neither a branch trace store nor precise event sampling.
 pub const MISC_ENABLE_NO_STORE: u64 = 1 << 11 | 1 << 12;
+/// MISC_ENABLE: EFER.NXE is reserved.
+pub const MISC_ENABLE_NO_NX: u64 = 1 << 34;
 /// Precise event sampling: what is sampled; Intel's.
 pub const PEBS_ENABLE: u32 = 0x3f1;
 /// Precise event sampling: what is written down.
@@ -54,6 +56,10 @@ pub const DS_AREA: u32 = 0x600;
 pub const TRACE_FIRST: u32 = 0x560;
 /// See [`TRACE_FIRST`].
 pub const TRACE_LAST: u32 = 0x58f;
+/// Architectural last branch records: their control, and how many; Intel's.
+pub const LBR_CTL: u32 = 0x14ce;
+/// See [`LBR_CTL`].
+pub const LBR_DEPTH: u32 = 0x14cf;
 /// The timer of the local APIC in TSC-deadline mode: when; Intel's.
 pub const TSC_DEADLINE: u32 = 0x6e0;
 /// Memory encryption: what of a physical address is the number of a key; Intel's.

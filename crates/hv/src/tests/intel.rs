@@ -2,8 +2,8 @@
 use super::bench::{Bench, CODE};
 use super::std;
 use std::vec::Vec;
-use vcpu::{Absent, Event, Exit, Gpr, NestedFault, System, Vcpu};
-use x86defs::msr;
+use vcpu::{Absent, Event, Exit, Gpr, NestedFault, Seg, Segment, System, Vcpu};
+use x86defs::{msr, segment};
 
 const GP: Option<Event> = Some(Event::Exception(13, Some(0)));
 
@@ -86,6 +86,43 @@ fn processor_trace_exists_where_it_is_kept_to_the_guest() {
     assert!(!write(&mut bench, CONTROL, 1), "it exits only where there is none");
 }
 
+#[test]
+fn branch_records_exist_where_exits_switch_them_off() {
+    for absent in [true, false] {
+        let mut bench = intel();
+        bench.vcpu.capabilities.absent.branch_records = absent;
+        crate::msr::watch(&bench.machine, &mut bench.vcpu);
+        assert_eq!(bench.vcpu.msrs.contains(&msr::LBR_CTL), absent);
+    }
+    let mut bench = intel();
+    put(&bench, msr::LBR_CTL, 0);
+    assert_eq!(read(&mut bench, msr::LBR_CTL), None);
+    assert!(!write(&mut bench, msr::LBR_CTL, 1), "it exits only where there are none");
+}
+
+#[test]
+fn nx_cannot_be_taken_from_the_vmm() {
+    let mut bench = intel();
+    put(&bench, msr::MISC_ENABLE, 1);
+    assert!(write(&mut bench, msr::MISC_ENABLE, 1 << 34 | 1));
+    assert_eq!(has(&bench, msr::MISC_ENABLE), 1);
+}
+
+/// SDM 2A, CPUID: EDX bit 11 of 8000_0001h is set in 64-bit mode.
+#[test]
+fn syscall_is_of_64_bit_code() {
+    const SYSCALL: u64 = 1 << 11;
+    let mut bench = Bench::long();
+    bench.vcpu.capabilities.vmx = true;
+    let cs = bench.vcpu.segment(Seg::Cs);
+    assert_eq!(cpuid(&mut bench, 0x8000_0001, 0)[3] & SYSCALL, SYSCALL);
+    let attributes = cs.attributes & !segment::ATTR_L | segment::ATTR_DB;
+    bench.vcpu.set_segment(Seg::Cs, Segment { attributes, ..cs });
+    assert_eq!(cpuid(&mut bench, 0x8000_0001, 0)[3] & SYSCALL, 0);
+    bench.vcpu.capabilities.vmx = false;
+    assert_eq!(cpuid(&mut bench, 0x8000_0001, 0)[3] & SYSCALL, SYSCALL, "AMD's say it always");
+}
+
 fn cpuid(bench: &mut Bench, leaf: u32, subleaf: u32) -> [u64; 4] {
     bench.vcpu.set_gpr(Gpr::Rax, leaf.into());
     bench.vcpu.set_gpr(Gpr::Rcx, subleaf.into());
@@ -99,7 +136,7 @@ type Bits = (u32, u32, usize, u64);
 
 #[test]
 fn what_a_control_lacks_for_is_concealed() {
-    let rows: [(Absent, Bits); 7] = [
+    let rows: [(Absent, Bits); 9] = [
         (Absent { rdtscp: true, ..Absent::default() }, (0x8000_0001, 0, 3, 1 << 27)),
         (Absent { rdtscp: true, ..Absent::default() }, (7, 0, 2, 1 << 22)), // RDPID
         (Absent { invpcid: true, ..Absent::default() }, (7, 0, 1, 1 << 10)),
@@ -107,6 +144,8 @@ fn what_a_control_lacks_for_is_concealed() {
         (Absent { user_wait: true, ..Absent::default() }, (7, 0, 2, 1 << 5)),
         (Absent { trace: true, ..Absent::default() }, (7, 0, 1, 1 << 25)),
         (Absent { trace: true, ..Absent::default() }, (0x14, 1, 0, 0xffff_ffff)),
+        (Absent { branch_records: true, ..Absent::default() }, (7, 0, 3, 1 << 19)),
+        (Absent { branch_records: true, ..Absent::default() }, (0x1c, 0, 0, 0xffff_ffff)),
     ];
     for (absent, (leaf, subleaf, register, bits)) in rows {
         let mut bench = intel();
@@ -215,11 +254,12 @@ fn a_microcode_update_is_read_where_the_guest_has_it() {
         let to = if n == 0x21 { 0x3_0000 } else { n << 12 };
         bench.write(0x10_3000 + 8 * n, &(to | 3).to_le_bytes());
     }
-    for at in [0x1_0000_u64, 0x2_0000] {
+    // The second begins at no address that all others are multiples of.
+    for at in [0x1_0000_u64, 0x1_3fd0, 0x2_0000] {
         bench.write(at + 32, &0x1800_u32.to_le_bytes());
         assert!(write(&mut bench, msr::BIOS_UPDT_TRIG, at + 48));
     }
-    assert_eq!(given(&bench), [DATA]);
+    assert_eq!(given(&bench), [DATA, 0x1_4000]);
 }
 
 /// A machine whose nested tables are EPT's, with these MTRRs above its identity map.

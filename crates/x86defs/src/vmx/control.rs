@@ -76,6 +76,8 @@ pub mod exit {
     pub const SAVE_TIMER: u32 = 1 << 22;
     /// Switch processor trace off.
     pub const CLEAR_TRACE: u32 = 1 << 25;
+    /// Switch architectural last branch records off.
+    pub const CLEAR_LBR: u32 = 1 << 26;
 }
 
 /// VM entry (table 24-15).
@@ -90,4 +92,6 @@ pub mod entry {
     pub const LOAD_EFER: u32 = 1 << 15;
     /// Load the processor trace's control.
     pub const LOAD_TRACE: u32 = 1 << 18;
+    /// Load the control of architectural last branch records.
+    pub const LOAD_LBR: u32 = 1 << 21;
 }
