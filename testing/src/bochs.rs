@@ -130,6 +130,8 @@ fn file(
     let (model, features) = cpu(&config.cpu);
     // No clock of the host's where runs are compared.
     let time = if config.icount { "1767225600" } else { "utc" };
+    // The debugger's stop is logged by a signal handler, which waits for ever if the CPU was just logging; Linux makes
+    // it log twice a tick, for MSRs it has not.
     let mut text = format!(
         "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1{features}\n\
          memory: guest={memory}, host={host}\n\
@@ -143,7 +145,7 @@ fn file(
          com2: enabled=1, {console}\n\
          com3: enabled=1, mode=file, dev={log}\n\
          log: {said}\n\
-         panic: action=report\nerror: action=report\ninfo: action=report\ndebug: action=ignore\n\
+         panic: action=report\nerror: action=report, cpu0=ignore\ninfo: action=report\ndebug: action=ignore\n\
          boot: disk\n",
         memory = config.memory,
         host = config.memory.min(MOST_HOST_MEMORY),

@@ -7,10 +7,6 @@ use crate::machine_args::Cpu;
 /// What Bochs lacks, by test or group.
 const BOCHS: &[(&str, &str)] = &[
     ("bench.memory", "Bochs has no gdb stub to compare with"),
-    (
-        "bench.stop",
-        "Bochs's debugger ceases to answer in so many stops: gdb.stop-* make twenty each",
-    ),
     ("guest.smp.two", "Debian's Bochs has one processor"),
     ("guest.parity.phenom", "it is a CPU of QEMU's"),
     ("guest.modes.phenom", "it is a CPU of QEMU's"),
