@@ -77,6 +77,7 @@ fn main() {
     report::info(format_args!("torture seed {seed:x} from {first} hole {:x}", found.unwrap_or(0)));
     runner::install(hole());
     watchdog::hook();
+    watchdog::find();
     if class == Class::Repeatable {
         clear();
     }
