@@ -46,16 +46,13 @@ const fn unless(subleaf: u32, register: usize, bits: u32, absent: fn(&Absent) ->
     Rule { subleaf: Some(subleaf), register, bits, what: What::Unless(absent), why }
 }
 
-/// A register of the processor trace's leaf.
-const fn trace(register: usize) -> Rule {
-    let what = What::Unless(|absent| absent.trace);
-    Rule { subleaf: None, register, bits: u32::MAX, what, why: "empty where there is none" }
-}
-
-/// A register of the leaf of architectural last branch records.
-const fn branch_records(register: usize) -> Rule {
-    let what = What::Unless(|absent| absent.branch_records);
-    Rule { subleaf: None, register, bits: u32::MAX, what, why: "empty where there are none" }
+/// A whole leaf reads as 0 where the CPU cannot give a guest what it describes.
+const fn empty_unless(absent: fn(&Absent) -> bool) -> [Rule; 4] {
+    const fn rule(register: usize, absent: fn(&Absent) -> bool) -> Rule {
+        let why = "empty where there is none";
+        Rule { subleaf: None, register, bits: u32::MAX, what: What::Unless(absent), why }
+    }
+    [rule(EAX, absent), rule(EBX, absent), rule(ECX, absent), rule(EDX, absent)]
 }
 
 const DEBUG_STORE: &str = "the store of branches and samples: Intel's CPUs write samples to linear addresses also while \
@@ -170,8 +167,8 @@ const POLICY: [(u32, &[Rule]); 9] = [
         ],
     ),
     (0xd, &[unless(1, EAX, 1 << 3, |absent| absent.xsaves)]),
-    (0x14, &[trace(EAX), trace(EBX), trace(ECX), trace(EDX)]),
-    (0x1c, &[branch_records(EAX), branch_records(EBX), branch_records(ECX), branch_records(EDX)]),
+    (0x14, &empty_unless(|absent| absent.trace)),
+    (0x1c, &empty_unless(|absent| absent.branch_records)),
     (
         0x23,
         &[Rule {

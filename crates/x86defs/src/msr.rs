@@ -62,8 +62,6 @@ pub const LBR_CTL: u32 = 0x14ce;
 pub const LBR_DEPTH: u32 = 0x14cf;
 /// The timer of the local APIC in TSC-deadline mode: when; Intel's.
 pub const TSC_DEADLINE: u32 = 0x6e0;
-/// Memory encryption: what of a physical address is the number of a key; Intel's.
-pub const TME_ACTIVATE: u32 = 0x982;
 /// VMX capabilities: basic; the first of them.
 pub const VMX_BASIC: u32 = 0x480;
 /// VMX capabilities: pin-based controls.

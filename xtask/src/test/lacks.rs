@@ -42,7 +42,7 @@ const OF_INTEL: &[&str] = &[
 const BOCHS_AMD: &[(&str, &str)] = &[
     ("guest.modes", "Bochs 3.0 ends itself at an exit from virtual-8086 mode"),
     ("refusal.svm-locked", "Bochs's VM_CR cannot be locked"),
-    ("vmm.deaf", "Bochs has no performance counters, and nothing that sends an NMI"),
+    ("vmm.deaf", "Bochs has no performance counters"),
 ];
 
 /// What AMD's CPUs lack, in either emulator.
