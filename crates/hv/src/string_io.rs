@@ -16,12 +16,17 @@ pub(crate) fn access<H: Host>(
     vcpu: &mut dyn Vcpu,
     mut io: PortIo,
 ) {
-    let found = decode(machine, vcpu);
+    let told = io.address_size != 0 && (io.input || io.segment.is_some());
+    let found = if told { None } else { decode(machine, vcpu) };
     if io.address_size == 0 {
         // QEMU's TCG leaves the bits of EXITINFO1 clear.
         io.address_size = found.map_or(8, |found| found.address_size);
     }
-    let segment = if io.input { Seg::Es } else { override_of(found) };
+    let segment = match io.segment {
+        _ if io.input => Seg::Es,
+        Some(segment) => segment,
+        None => override_of(found),
+    };
     for _ in 0..BATCH {
         let count = vcpu.gpr(Gpr::Rcx) & mask(io);
         if io.repeat && count == 0 {

@@ -72,6 +72,8 @@ fn port_io(info1: u64, info2: u64) -> PortIo {
             4 => 8,
             _ => 0,
         },
+        // Bits 12:10 with decode assists. Bochs reports those and leaves 0 there, which is ES.
+        segment: None,
         next_rip: info2,
     }
 }
@@ -103,6 +105,7 @@ mod tests {
             string: true,
             repeat: true,
             address_size: 2,
+            segment: None,
             next_rip: 0x7c10,
         };
         assert_eq!(io, expected);

@@ -15,6 +15,8 @@ pub struct PortIo {
     pub repeat: bool,
     /// Address size in bytes of a string instruction: 2, 4 or 8; 0 if the CPU does not tell.
     pub address_size: u8,
+    /// Segment that OUTS reads; `None` if the CPU does not tell.
+    pub segment: Option<crate::Seg>,
     /// Address of the next instruction.
     pub next_rip: u64,
 }

@@ -1,10 +1,10 @@
 //! Exit reasons and what goes with them to [`Exit`] (SDM 3C, 27.2; 3D, appendix C). Pure: fields come from the caller.
-use vcpu::{Exit, NestedFault, PortIo, TaskSource, TaskSwitch};
+use vcpu::{Exit, NestedFault, PortIo, Seg, TaskSource, TaskSwitch};
 use x86defs::vector;
 use x86defs::vmx::{event, exit, field};
 
 /// What stopped the guest; `read` gives a field of the VMCS. `string_io`: the CPU tells the address size of INS and
-/// OUTS. Of [`PortIo`] the next RIP is left to the caller.
+/// OUTS, and the latter's segment. Of [`PortIo`] the next RIP is left to the caller.
 #[must_use]
 pub fn decode(reason: u32, string_io: bool, read: impl Fn(u32) -> u64) -> Exit {
     let qualification = || read(field::QUALIFICATION);
@@ -79,6 +79,7 @@ fn exception(info: u32, error: impl Fn() -> u32, qualification: impl Fn() -> u64
 /// Table 27-5.
 fn port_io(qualification: u64, info: Option<u64>) -> PortIo {
     let string = qualification & 1 << 4 != 0;
+    let info = info.filter(|_| string);
     PortIo {
         port: (qualification >> 16) as u16,
         input: qualification & 1 << 3 != 0,
@@ -90,12 +91,21 @@ fn port_io(qualification: u64, info: Option<u64>) -> PortIo {
             _ => 4,
         },
         // Table 27-8.
-        address_size: match info.filter(|_| string).map(|info| info >> 7 & 7) {
+        address_size: match info.map(|info| info >> 7 & 7) {
             Some(0) => 2,
             Some(1) => 4,
             Some(2) => 8,
             _ => 0,
         },
+        segment: info.and_then(|info| match info >> 15 & 7 {
+            0 => Some(Seg::Es),
+            1 => Some(Seg::Cs),
+            2 => Some(Seg::Ss),
+            3 => Some(Seg::Ds),
+            4 => Some(Seg::Fs),
+            5 => Some(Seg::Gs),
+            _ => None,
+        }),
         next_rip: 0,
     }
 }
@@ -162,7 +172,7 @@ mod tests {
     fn port_of_insd_with_rep() {
         let fields = [
             (field::QUALIFICATION, 3 | 1 << 3 | 1 << 4 | 1 << 5 | 0x1f0 << 16),
-            (field::INSTRUCTION_INFO, 1 << 7),
+            (field::INSTRUCTION_INFO, 1 << 7 | 4 << 15),
         ];
         let expected = PortIo {
             port: 0x1f0,
@@ -171,9 +181,13 @@ mod tests {
             string: true,
             repeat: true,
             address_size: 4,
+            segment: Some(Seg::Fs),
             next_rip: 0,
         };
         assert_eq!(with(exit::IO, &fields), Exit::PortIo(expected));
+        let expected = PortIo { address_size: 0, segment: None, ..expected };
+        let untold = decode(exit::IO, false, |_| fields[0].1);
+        assert_eq!(untold, Exit::PortIo(expected), "an old CPU");
         // OUT DX, AL: the instruction's information means nothing.
         let Exit::PortIo(out) = with(exit::IO, &[(field::QUALIFICATION, 0x92 << 16)]) else {
             panic!()

@@ -11,6 +11,7 @@ const REP: PortIo = PortIo {
     string: true,
     repeat: true,
     address_size: 0,
+    segment: None,
     next_rip: NEXT,
 };
 
@@ -99,6 +100,22 @@ fn outs_reads_the_overridden_segment() {
     registers(&mut bench, 1, 0x9001);
     bench.exit_at(&[0x64, 0xf3, 0x6e], Exit::PortIo(PortIo { port: 0x60, ..outs }));
     assert_eq!(*bench.machine.host.outputs.borrow(), [(0x64, 0xd1), (0x60, 2)]);
+}
+
+/// What the CPU tells is not looked for in the code, which may have changed since.
+#[test]
+fn a_segment_that_is_told_needs_no_code() {
+    let mut bench = Bench::new();
+    bench.vcpu.set_segment(Seg::Gs, Segment::real(0x2000, 0x93));
+    bench.write(0x2_9000, &[0xd1]);
+    let told = PortIo { address_size: 2, segment: Some(Seg::Gs), ..REP };
+    registers(&mut bench, 1, 0x9000);
+    bench.exit_at(&[0x64, 0xf3, 0x6e], Exit::PortIo(PortIo { input: false, port: 0x64, ..told }));
+    assert_eq!(*bench.machine.host.outputs.borrow(), [(0x64, 0xd1)]);
+    bench.vcpu.set_system(System::Rip, CODE);
+    registers(&mut bench, 1, 0x9000);
+    bench.exit(Exit::PortIo(told));
+    assert_eq!((bench.read(0x9000, 1)[0], bench.read(0x2_9000, 1)[0]), (0xff, 0xd1), "ES");
 }
 
 #[test]
