@@ -272,4 +272,4 @@ pub const fn feature_control(now: u64) -> Result<Option<u64>, Refusal> {
 
 #[cfg(test)]
 #[path = "capability_tests.rs"]
-mod tests;
+pub(crate) mod tests;

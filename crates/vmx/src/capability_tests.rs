@@ -3,7 +3,7 @@
 use super::*;
 
 /// A Haswell as Bochs 2.7 models it, but for the save-timer control, which `save` adds.
-fn haswell(save: bool, true_controls: bool) -> impl Fn(u32) -> u64 {
+pub(crate) fn haswell(save: bool, true_controls: bool) -> impl Fn(u32) -> u64 {
     move |register| match register {
         msr::VMX_BASIC => 0x0058_0000_0000_0012 & !(1 << 55) | u64::from(true_controls) << 55,
         msr::VMX_PIN => 0x7f_0000_0016,

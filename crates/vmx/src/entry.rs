@@ -1,6 +1,7 @@
 //! Before an entry and after an exit, where there is more to do than to enter: events, the held interrupts, failures.
 use crate::parts::{Refused, Vmx};
-use crate::switch::{self, vmread, vmwrite};
+use crate::registers::update;
+use crate::switch::{self, vmread};
 use crate::{cr0, decode, event};
 use vcpu::{Event, Exit, Gpr, Meeting, TaskSource, Vcpu, meet};
 use x86defs::vmx::{activity, event as word, exit, field, pending, rights, shadow};
@@ -40,16 +41,14 @@ impl Vmx {
         let mut blocked = vmread(field::GUEST_INTERRUPTIBILITY);
         if blocked & shadow::STI != 0 && flags & rflags::IF == 0 {
             blocked &= !shadow::STI;
-            vmwrite(field::GUEST_INTERRUPTIBILITY, blocked);
+            update(field::GUEST_INTERRUPTIBILITY, blocked);
         }
         let asleep = || vmread(field::GUEST_ACTIVITY) == activity::HLT;
         if blocked & (shadow::STI | shadow::MOV_SS) != 0 || asleep() {
             let btf = vmread(field::GUEST_DEBUGCTL) & msr::DEBUGCTL_BTF != 0;
             let left = vmread(field::GUEST_PENDING_DEBUG);
             let due = if flags & rflags::TF != 0 && !btf { pending::BS } else { 0 };
-            if left & pending::BS != due {
-                vmwrite(field::GUEST_PENDING_DEBUG, left & !pending::BS | due);
-            }
+            update(field::GUEST_PENDING_DEBUG, left & !pending::BS | due);
         }
     }
 
@@ -70,21 +69,18 @@ impl Vmx {
             // The exit came before the CPU switched these off for the handler, and an injected one does not (SDM 3B,
             // 17.4.1 and 3C, 27.1).
             const OFF: u64 = msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF;
-            let control = vmread(field::GUEST_DEBUGCTL);
-            if control & OFF != 0 {
-                vmwrite(field::GUEST_DEBUGCTL, control & !OFF);
-            }
+            update(field::GUEST_DEBUGCTL, vmread(field::GUEST_DEBUGCTL) & !OFF);
         }
         if event::is_software(what) {
             // It pushes RIP plus the length.
-            vmwrite(field::ENTRY_LENGTH, 1);
-            vmwrite(field::GUEST_RIP, self.rip.wrapping_sub(1));
+            update(field::ENTRY_LENGTH, 1);
+            update(field::GUEST_RIP, self.rip.wrapping_sub(1));
         }
         let (word, error) = event::encode(what);
         if word & word::ERROR_VALID != 0 {
-            vmwrite(field::ENTRY_ERROR, error.into());
+            update(field::ENTRY_ERROR, error.into());
         }
-        vmwrite(field::ENTRY_EVENT, word.into());
+        update(field::ENTRY_EVENT, word.into());
         self.injecting = Some(what);
     }
 
@@ -92,10 +88,9 @@ impl Vmx {
     #[cold]
     pub(crate) fn not_entered(&mut self, status: u32) -> Exit {
         if let Some(what) = self.injecting.take() {
-            vmwrite(field::ENTRY_EVENT, 0);
-            vmwrite(field::GUEST_RIP, self.rip);
-            self.queued = Some(what);
-            self.prepare = true;
+            // Read as after an exit.
+            self.rip = vmread(field::GUEST_RIP);
+            self.take_back(what);
         }
         if status == 2 {
             return Exit::Nmi;
@@ -151,9 +146,8 @@ impl Vmx {
             }
             Exit::Invalid => {
                 self.refused = Some(Refused::Exit(reason));
-                if let Some(what) = injected {
-                    vmwrite(field::ENTRY_EVENT, 0);
-                    self.queue(what);
+                if let Some(what) = injected.filter(|_| reason & exit::ENTRY_FAILED != 0) {
+                    self.take_back(what);
                 }
             }
             _ => {}
@@ -167,8 +161,7 @@ impl Vmx {
         let Exit::TaskSwitch(mut switch) = found else { return found };
         let ours = injected.is_some_and(event::is_software);
         if ours {
-            self.rip = self.rip.wrapping_add(1);
-            vmwrite(field::GUEST_RIP, self.rip);
+            self.behind();
         }
         switch.software = event::executed_again(vectoring) && !ours;
         match event::decode(vectoring, || vmread(field::VECTORING_ERROR) as u32) {
@@ -183,6 +176,21 @@ impl Vmx {
         Exit::TaskSwitch(switch)
     }
 
+    /// RIP back behind a software event of ours, which is entered one byte before.
+    fn behind(&mut self) {
+        self.rip = self.rip.wrapping_add(1);
+        update(field::GUEST_RIP, self.rip);
+    }
+
+    /// An event that the CPU did not begin to deliver.
+    fn take_back(&mut self, what: Event) {
+        update(field::ENTRY_EVENT, 0);
+        if event::is_software(what) {
+            self.behind();
+        }
+        self.queue(what);
+    }
+
     pub(crate) fn queue(&mut self, what: Event) {
         self.queued = Some(what);
         self.prepare = true;
@@ -195,9 +203,7 @@ impl Vmx {
             return;
         }
         if ours {
-            // It was entered one byte before.
-            self.rip = self.rip.wrapping_add(1);
-            vmwrite(field::GUEST_RIP, self.rip);
+            self.behind();
         }
         if let Some(what) = event::decode(vectoring, || vmread(field::VECTORING_ERROR) as u32) {
             self.queue(what);
@@ -249,11 +255,11 @@ impl Vmx {
         };
         // Bits 5:0 of the qualification: MOV to CR0. What raises #GP anyway must not be seen in the shadow.
         if qualification & 0x3f == 0 && now.takes(self.gpr(gpr)) {
-            vmwrite(field::CR0_SHADOW, self.gpr(gpr));
+            update(field::CR0_SHADOW, self.gpr(gpr));
             return;
         }
         let protected = now.cr0 & cr::CR0_PE != 0;
-        vmwrite(field::GUEST_RFLAGS, vmread(field::GUEST_RFLAGS) | rflags::RF);
+        update(field::GUEST_RFLAGS, vmread(field::GUEST_RFLAGS) | rflags::RF);
         self.queue(Event::Exception(vector::GP, protected.then_some(0)));
     }
 
@@ -266,6 +272,6 @@ impl Vmx {
     #[cold]
     pub(crate) fn wake(&mut self) {
         self.asleep = false;
-        vmwrite(field::GUEST_ACTIVITY, activity::ACTIVE);
+        update(field::GUEST_ACTIVITY, activity::ACTIVE);
     }
 }

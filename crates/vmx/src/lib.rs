@@ -21,8 +21,13 @@ mod entry;
 mod event;
 mod maps;
 mod parts;
+#[cfg(test)]
+mod random_tests;
 mod registers;
 mod run;
+#[cfg(test)]
+mod run_tests;
+#[cfg_attr(test, path = "switch_tests.rs")]
 mod switch;
 
 pub use capability::{Controls, Refusal};

@@ -1,7 +1,7 @@
 //! One virtual CPU: what it is made of.
 use crate::capability::Controls;
 use crate::maps::MsrMap;
-use crate::registers::CR4_OURS;
+use crate::registers::{CR4_OURS, update};
 use crate::switch::{self, vmread, vmwrite};
 use core::sync::atomic::AtomicBool;
 use vcpu::{Absent, Capabilities, Event, IoMap, Seg, Segment, System, Vcpu};
@@ -113,6 +113,7 @@ impl Vmx {
             asleep: false,
             refused: None,
         };
+        Self::clear_guest();
         this.write_controls();
         this.write_host();
         vmwrite(field::EPT_POINTER, root | EPTP_FLAGS);
@@ -123,6 +124,15 @@ impl Vmx {
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
         this.set_system(System::Rip, 0);
         this
+    }
+
+    /// Every field of the guest's is written once (SDM 3C, 24.11.3); there is none at some of these numbers.
+    fn clear_guest() {
+        for first in [0x0800, 0x2800, 0x4800, 0x6800_u32] {
+            for field in (first..).step_by(2).take(24) {
+                vmwrite(field, 0);
+            }
+        }
     }
 
     fn write_controls(&self) {
@@ -154,12 +164,6 @@ impl Vmx {
         vmwrite(field::CR4_MASK, CR4_OURS);
         if secondary & secondary::XSAVES != 0 {
             vmwrite(field::XSS_EXITING, 0);
-        }
-        if entry & entry::LOAD_TRACE != 0 {
-            vmwrite(field::GUEST_TRACE, 0);
-        }
-        if entry & entry::LOAD_LBR != 0 {
-            vmwrite(field::GUEST_LBR, 0);
         }
         debug_assert!(pin & pin::TIMER != 0 && primary & primary::SECONDARY != 0);
     }
@@ -253,7 +257,7 @@ impl Vmx {
     }
 
     pub(crate) fn restart_timer(&mut self) {
-        vmwrite(field::TIMER_VALUE, self.period.into());
+        update(field::TIMER_VALUE, self.period.into());
         self.last_tick = switch::tsc();
     }
 

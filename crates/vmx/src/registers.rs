@@ -4,6 +4,14 @@ use vcpu::{Seg, Segment, System};
 use x86defs::vmx::{field, rights};
 use x86defs::{cr, msr};
 
+/// Set a field that rarely changes: it is written only if it does.
+#[inline(never)]
+pub(crate) fn update(field: u32, value: u64) {
+    if vmread(field) != value {
+        vmwrite(field, value);
+    }
+}
+
 /// CR4 bits that the guest cannot have: the VMM's.
 pub(crate) const CR4_OURS: u64 = cr::CR4_VMXE | cr::CR4_SMXE;
 
@@ -59,11 +67,11 @@ pub(crate) fn segment(register: Seg) -> Segment {
 }
 
 pub(crate) fn set_segment(register: Seg, value: Segment) {
-    vmwrite(of(field::GUEST_ES_BASE, register), value.base);
-    vmwrite(of(field::GUEST_ES_LIMIT, register), value.limit.into());
+    update(of(field::GUEST_ES_BASE, register), value.base);
+    update(of(field::GUEST_ES_LIMIT, register), value.limit.into());
     if !is_table(register) {
-        vmwrite(of(field::GUEST_ES_RIGHTS, register), to_rights(value.attributes).into());
-        vmwrite(of(field::GUEST_ES_SELECTOR, register), value.selector.into());
+        update(of(field::GUEST_ES_RIGHTS, register), to_rights(value.attributes).into());
+        update(of(field::GUEST_ES_SELECTOR, register), value.selector.into());
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Vcpu`] on VMX: running the guest, its registers, what it may do.
 use crate::parts::Vmx;
-use crate::registers::{self, CR4_OURS};
+use crate::registers::{self, CR4_OURS, update};
 use crate::switch::{self, vmread, vmwrite};
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -46,9 +46,9 @@ impl Vcpu for Vmx {
             field::GUEST_SYSENTER_ESP,
             field::GUEST_SYSENTER_EIP,
         ] {
-            vmwrite(clear, 0);
+            update(clear, 0);
         }
-        vmwrite(field::GUEST_ACTIVITY, activity::ACTIVE);
+        update(field::GUEST_ACTIVITY, activity::ACTIVE);
         self.set_system(System::Rip, 0xfff0);
         self.flush();
     }
@@ -92,7 +92,7 @@ impl Vcpu for Vmx {
     #[inline]
     fn set_gpr(&mut self, register: Gpr, value: u64) {
         match register {
-            Gpr::Rsp => vmwrite(field::GUEST_RSP, value),
+            Gpr::Rsp => update(field::GUEST_RSP, value),
             other => {
                 if let Some(place) = self.gprs.get_mut(other as usize) {
                     *place = value;
@@ -113,14 +113,16 @@ impl Vcpu for Vmx {
     fn set_system(&mut self, register: System, value: u64) {
         match register {
             System::Rip => {
-                if self.asleep && value != self.rip {
-                    self.wake();
+                if value != self.rip {
+                    if self.asleep {
+                        self.wake();
+                    }
+                    self.rip = value;
+                    vmwrite(field::GUEST_RIP, value);
                 }
-                self.rip = value;
-                vmwrite(field::GUEST_RIP, value);
             }
             System::Rflags => {
-                vmwrite(field::GUEST_RFLAGS, value);
+                update(field::GUEST_RFLAGS, value);
                 self.prepare = true;
             }
             other => self.set_rare(other, value),
@@ -154,7 +156,7 @@ impl Vcpu for Vmx {
     }
 
     fn set_tsc_offset(&mut self, offset: u64) {
-        vmwrite(field::TSC_OFFSET, offset);
+        update(field::TSC_OFFSET, offset);
     }
 
     #[inline(always)]
@@ -231,18 +233,18 @@ impl Vcpu for Vmx {
         if due & dr::DR6_B == 0 || shadows != 0 {
             return 0;
         }
-        vmwrite(field::GUEST_PENDING_DEBUG, 0);
+        update(field::GUEST_PENDING_DEBUG, 0);
         due & (dr::DR6_B | dr::DR6_BS)
     }
 
     fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
         for (to, pointer) in (field::GUEST_PDPTE0..).step_by(2).zip(pointers) {
-            vmwrite(to, pointer);
+            update(to, pointer);
         }
     }
 
     fn set_nested_root(&mut self, root: u64) {
-        vmwrite(field::EPT_POINTER, root | EPTP_FLAGS);
+        update(field::EPT_POINTER, root | EPTP_FLAGS);
         switch::invept(None);
     }
 
@@ -262,7 +264,7 @@ impl Vmx {
     /// have no tick.
     fn count_time(&mut self) {
         if switch::tsc().wrapping_sub(self.last_tick) > self.tick_length {
-            vmwrite(field::TIMER_VALUE, 0);
+            update(field::TIMER_VALUE, 0);
         }
     }
 
@@ -271,8 +273,8 @@ impl Vmx {
         match register {
             System::Rip | System::Rflags => {}
             System::Cr0 => {
-                vmwrite(field::GUEST_CR0, value | cr::CR0_NE);
-                vmwrite(field::CR0_SHADOW, value);
+                update(field::GUEST_CR0, value | cr::CR0_NE);
+                update(field::CR0_SHADOW, value);
                 // Entries and exits leave these two as they are (SDM 3C, 26.3.2.1 and 27.5.1).
                 const CACHES: u64 = cr::CR0_CD | cr::CR0_NW;
                 let now = switch::read_cr0();
@@ -283,23 +285,23 @@ impl Vmx {
             }
             // SAFETY: no page fault of the VMM is under way, the only time CR2 means something to it.
             System::Cr2 => unsafe { switch::write_cr2(value) },
-            System::Cr3 => vmwrite(field::GUEST_CR3, value),
+            System::Cr3 => update(field::GUEST_CR3, value),
             System::Cr4 => {
-                vmwrite(field::GUEST_CR4, value & !CR4_OURS | cr::CR4_VMXE);
-                vmwrite(field::CR4_SHADOW, value & !CR4_OURS);
+                update(field::GUEST_CR4, value & !CR4_OURS | cr::CR4_VMXE);
+                update(field::CR4_SHADOW, value & !CR4_OURS);
             }
             // SAFETY: the task priority is the guest's; the VMM takes no interrupt.
             System::Cr8 => unsafe { switch::write_cr8(value & 15) },
             System::Efer => {
-                vmwrite(field::GUEST_EFER, value);
+                update(field::GUEST_EFER, value);
                 let plain = vmread(field::ENTRY_CONTROLS) & !u64::from(entry::GUEST_LONG);
                 let long = if value & cr::EFER_LMA != 0 { entry::GUEST_LONG } else { 0 };
-                vmwrite(field::ENTRY_CONTROLS, plain | u64::from(long));
+                update(field::ENTRY_CONTROLS, plain | u64::from(long));
             }
             // SAFETY: DR6 is the guest's; nothing of the VMM's depends on it.
             System::Dr6 => unsafe { switch::write_dr6(value) },
-            System::Dr7 => vmwrite(field::GUEST_DR7, value),
-            System::Pat => vmwrite(field::GUEST_PAT, value),
+            System::Dr7 => update(field::GUEST_DR7, value),
+            System::Pat => update(field::GUEST_PAT, value),
             System::KernelGsBase => Self::set_msr(msr::KERNEL_GS_BASE, value),
             System::Star => Self::set_msr(msr::STAR, value),
             System::Lstar => Self::set_msr(msr::LSTAR, value),

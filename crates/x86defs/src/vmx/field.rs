@@ -33,10 +33,6 @@ pub const GUEST_PAT: u32 = 0x2804;
 pub const GUEST_EFER: u32 = 0x2806;
 /// The first of the four PAE page-directory pointers, 2 on each.
 pub const GUEST_PDPTE0: u32 = 0x280a;
-/// Control of the processor trace (IA32_RTIT_CTL).
-pub const GUEST_TRACE: u32 = 0x2814;
-/// Control of architectural last branch records (IA32_LBR_CTL).
-pub const GUEST_LBR: u32 = 0x2816;
 
 pub const HOST_PAT: u32 = 0x2c00;
 pub const HOST_EFER: u32 = 0x2c02;

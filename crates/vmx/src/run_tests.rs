@@ -1,0 +1,397 @@
+//! Entries and exits: events, shadows, sleep, refusals. The CPU is `switch_tests.rs`'s, which checks each entry.
+extern crate std;
+use crate::capability::{Controls, tests::haswell};
+use crate::switch::{Entered, Next, machine, vmread};
+use crate::{HostState, MsrMap, Parts, Vmx};
+use core::sync::atomic::AtomicBool;
+use std::boxed::Box;
+use std::string::String;
+use std::vec;
+use vcpu::{Event, Exit, Gpr, Intercept, IoMap, Seg, Segment, System, TaskSource, Vcpu};
+use x86defs::vmx::{activity, event as word, exit, field, pending, shadow};
+use x86defs::{cr, dr, msr, rflags, vector};
+
+pub(crate) const RIP: u64 = 0x1000;
+const STACK: u64 = 0x8000;
+
+/// A guest in 32-bit protected mode with interrupts on.
+pub(crate) fn guest() -> Vmx {
+    guest_of(true)
+}
+
+fn guest_of(saves_timer: bool) -> Vmx {
+    let tables = |register| match register {
+        msr::VMX_EPT_VPID => u64::MAX,
+        other => haswell(saves_timer, true)(other),
+    };
+    let controls = Controls::new(tables).unwrap();
+    machine(|machine| *machine = Default::default());
+    machine(|machine| machine.controls = controls);
+    let parts = Parts {
+        controls,
+        io_map: IoMap(vec![0; 0x2000].leak()),
+        io_map_hpa: 0x10_0000,
+        msr_map: MsrMap(Box::leak(Box::new([0; 0x1000]))),
+        msr_map_hpa: 0x10_2000,
+        nested_root: 0x10_3000,
+        host: HostState { selectors: (8, 16, 24), task: 0, gs: 0 },
+        nmi: Box::leak(Box::new(AtomicBool::new(false))),
+        millisecond: 2_000_000,
+    };
+    // SAFETY: there is no CPU.
+    let mut vcpu = unsafe { Vmx::new(parts) };
+    let flat = |attributes| Segment { selector: 8, attributes, limit: u32::MAX, base: 0 };
+    vcpu.set_segment(Seg::Cs, flat(0xc9b));
+    for register in [Seg::Es, Seg::Ss, Seg::Ds, Seg::Fs, Seg::Gs] {
+        vcpu.set_segment(register, flat(0xc93));
+    }
+    vcpu.set_system(System::Cr0, cr::CR0_PE | cr::CR0_ET);
+    vcpu.set_system(System::Rip, RIP);
+    vcpu.set_system(System::Rflags, rflags::RESERVED_ONE | rflags::IF);
+    vcpu.set_gpr(Gpr::Rsp, STACK);
+    vcpu
+}
+
+pub(crate) fn push(next: Next) {
+    machine(|machine| machine.next.push_back(next));
+}
+
+/// The guest exits so at the next entry.
+pub(crate) fn exits(vcpu: &mut Vmx, reason: u32, fields: &[(u32, u64)]) -> Exit {
+    push(Next::Exit(reason, fields.to_vec()));
+    vcpu.run()
+}
+
+fn tick(vcpu: &mut Vmx) {
+    assert_eq!(exits(vcpu, exit::PREEMPTION_TIMER, &[(field::TIMER_VALUE, 0)]), Exit::Tick);
+}
+
+pub(crate) fn last() -> Entered {
+    machine(|machine| machine.entered.last().copied()).unwrap()
+}
+
+pub(crate) fn set(field: u32, value: u64) {
+    machine(|machine| machine.fields.insert(field, value));
+}
+
+/// The event of a word is interrupted by a fault of the nested tables.
+fn violation(vcpu: &mut Vmx, word: u32, error: u64) {
+    let fields = [(field::VECTORING_EVENT, word.into()), (field::VECTORING_ERROR, error)];
+    assert!(matches!(exits(vcpu, exit::EPT_VIOLATION, &fields), Exit::NestedFault(_)));
+}
+
+#[test]
+fn a_cpuid_writes_one_field() {
+    for saves_timer in [true, false] {
+        let mut vcpu = guest_of(saves_timer);
+        for n in 1..4 {
+            assert_eq!(
+                exits(&mut vcpu, exit::CPUID, &[(field::INSTRUCTION_LENGTH, 2)]),
+                Exit::Cpuid
+            );
+            let next = vcpu.next_rip().unwrap();
+            assert_eq!(next, RIP + 2 * n);
+            vcpu.set_system(System::Rip, next);
+            vcpu.clear_interrupt_shadow();
+            assert_eq!(machine(|machine| machine.written.clone()), [field::GUEST_RIP]);
+        }
+    }
+}
+
+#[test]
+fn what_is_set_to_what_it_is_writes_nothing() {
+    let mut vcpu = guest();
+    machine(|machine| machine.written.clear());
+    for register in [
+        System::Rip,
+        System::Rflags,
+        System::Cr0,
+        System::Cr3,
+        System::Cr4,
+        System::Efer,
+        System::Dr7,
+    ] {
+        let value = vcpu.system(register);
+        vcpu.set_system(register, value);
+    }
+    for register in [Seg::Cs, Seg::Tr, Seg::Gdtr] {
+        let value = vcpu.segment(register);
+        vcpu.set_segment(register, value);
+    }
+    vcpu.set_tsc_offset(0);
+    vcpu.set_pae_pointers([0; 4]);
+    for what in [
+        Intercept::Mwait,
+        Intercept::Iret,
+        Intercept::DebugRegisters,
+        Intercept::Everything,
+        Intercept::Step,
+    ] {
+        vcpu.intercept(what, false);
+    }
+    assert!(machine(|machine| machine.written.is_empty()));
+}
+
+#[test]
+fn an_interrupted_delivery_is_delivered_again() {
+    for (word, error) in [(0x8000_0030, 0), (0x8000_0b0e, 2), (0x8000_0b0d, 0x18)] {
+        let mut vcpu = guest();
+        violation(&mut vcpu, word, error);
+        tick(&mut vcpu);
+        assert_eq!((last().word, last().rip), (word, RIP));
+        assert!(word & word::ERROR_VALID == 0 || u64::from(last().error) == error);
+        tick(&mut vcpu);
+        assert_eq!(last().word & word::VALID, 0, "once");
+    }
+}
+
+#[test]
+fn software_interrupts_are_executed_again_unless_they_are_ours() {
+    let mut vcpu = guest();
+    violation(&mut vcpu, 0x8000_0480, 0);
+    tick(&mut vcpu);
+    assert_eq!(last().word & word::VALID, 0, "the guest executes INT 80h again");
+    vcpu.inject(Event::Software(0x80));
+    let interrupted = [(field::VECTORING_EVENT, 0x8000_0480)];
+    exits(&mut vcpu, exit::EPT_VIOLATION, &interrupted);
+    assert_eq!((last().word, last().length, last().rip), (0x8000_0480, 1, RIP - 1));
+    assert_eq!(vcpu.system(System::Rip), RIP);
+    tick(&mut vcpu);
+    assert_eq!((last().word, last().length, last().rip), (0x8000_0480, 1, RIP - 1));
+}
+
+#[test]
+fn an_entry_that_fails_loses_nothing() {
+    for what in [
+        Event::Software(0x80),
+        Event::Exception(vector::BP, None),
+        Event::Nmi,
+        Event::Exception(14, Some(2)),
+    ] {
+        for next in [
+            Next::Nmi,
+            Next::Error(7),
+            Next::Exit(exit::ENTRY_FAILED | exit::ENTRY_GUEST_STATE, vec![]),
+        ] {
+            let mut vcpu = guest();
+            vcpu.inject(what);
+            push(next.clone());
+            let found = vcpu.run();
+            assert_eq!(found, if matches!(next, Next::Nmi) { Exit::Nmi } else { Exit::Invalid });
+            assert_eq!((vcpu.queued(), vcpu.system(System::Rip)), (Some(what), RIP), "{next:?}");
+            tick(&mut vcpu);
+            let software = matches!(what, Event::Software(_) | Event::Exception(vector::BP, _));
+            assert_eq!(last().rip, RIP - u64::from(software), "{what:?} {next:?}");
+            assert_ne!(last().word & word::VALID, 0);
+        }
+    }
+}
+
+/// The event was delivered; its handler's page is wrong in the nested tables.
+#[test]
+fn a_misconfiguration_behind_an_event_does_not_bring_it_back() {
+    let mut vcpu = guest();
+    vcpu.inject(Event::Exception(14, Some(2)));
+    assert_eq!(exits(&mut vcpu, exit::EPT_MISCONFIGURATION, &[]), Exit::Invalid);
+    assert_eq!(vcpu.queued(), None);
+}
+
+#[test]
+fn why_an_entry_failed_is_said() {
+    let mut vcpu = guest();
+    let mut text = String::new();
+    vcpu.set_system(System::Cr4, cr::CR4_PCIDE);
+    push(Next::Exit(exit::ENTRY_FAILED | exit::ENTRY_GUEST_STATE, vec![]));
+    assert_eq!(vcpu.run(), Exit::Invalid);
+    vcpu.why_invalid(&mut text).unwrap();
+    assert_eq!(text, "VM entry failed: invalid guest state: CR4: PCIDE outside long mode");
+    vcpu.set_system(System::Cr4, 0);
+    push(Next::Error(8));
+    assert_eq!(vcpu.run(), Exit::Invalid);
+    text.clear();
+    vcpu.why_invalid(&mut text).unwrap();
+    assert!(
+        text.starts_with(
+            "VM entry with a host-state field that is not allowed (VM-instruction error 8)"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn exceptions_that_meet() {
+    let both = |first: u64, error: u64, second: u8| {
+        let mut vcpu = guest();
+        let fields = [
+            (field::VECTORING_EVENT, 0x8000_0b00 | first),
+            (field::VECTORING_ERROR, error),
+            (field::EXIT_EVENT, 0x8000_0b00 | u64::from(second)),
+            (field::EXIT_ERROR, 0x20),
+        ];
+        (exits(&mut vcpu, exit::EXCEPTION_OR_NMI, &fields), vcpu.queued())
+    };
+    let double = Exit::Exception { vector: vector::DF, error: 0, address: 0 };
+    assert_eq!(both(14, 2, 13), (double, None));
+    assert_eq!(both(13, 0, 11), (double, None));
+    assert_eq!(both(13, 0, 17), (Exit::Exception { vector: 17, error: 0x20, address: 0 }, None));
+    assert_eq!(both(8, 0, 13).0, Exit::TripleFault);
+}
+
+#[test]
+fn an_nmi_waits_for_the_shadow_of_mov_ss() {
+    let mut vcpu = guest();
+    set(field::GUEST_INTERRUPTIBILITY, shadow::MOV_SS);
+    vcpu.inject(Event::Nmi);
+    vcpu.intercept(Intercept::Iret, true);
+    // The NMI-window exit that comes one instruction later is ours, and not told.
+    push(Next::Exit(exit::NMI_WINDOW, vec![(field::GUEST_INTERRUPTIBILITY, 0)]));
+    tick(&mut vcpu);
+    assert_eq!(last().word, 0x8000_0202);
+    assert_eq!(exits(&mut vcpu, exit::NMI_WINDOW, &[]), Exit::NmiWindow);
+}
+
+#[test]
+fn an_iret_that_faulted_had_unblocked_nmis() {
+    let mut vcpu = guest();
+    exits(&mut vcpu, exit::EPT_VIOLATION, &[(field::QUALIFICATION, 1 << 12 | 1)]);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), shadow::NMI);
+    let info = u64::from(0x8000_0b0e | word::NMI_UNBLOCKED);
+    let mut vcpu = guest();
+    exits(&mut vcpu, exit::EXCEPTION_OR_NMI, &[(field::EXIT_EVENT, info)]);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), shadow::NMI);
+}
+
+#[test]
+fn a_physical_nmi_is_taken_once() {
+    let mut vcpu = guest();
+    assert_eq!(
+        exits(&mut vcpu, exit::EXCEPTION_OR_NMI, &[(field::EXIT_EVENT, 0x8000_0202)]),
+        Exit::Nmi
+    );
+    assert_eq!(machine(|machine| machine.nmis), 1);
+}
+
+#[test]
+fn interrupts_are_held_by_a_shadow_of_ours() {
+    let mut vcpu = guest();
+    vcpu.hold_interrupts(true);
+    exits(&mut vcpu, exit::EPT_VIOLATION, &[]);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), shadow::STI);
+    vcpu.hold_interrupts(false);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), 0, "RIP is where it was set");
+    vcpu.hold_interrupts(true);
+    // The instruction was an STI or MOV SS: the shadow behind it is the guest's.
+    exits(&mut vcpu, exit::MONITOR_TRAP, &[(field::GUEST_RIP, RIP + 1)]);
+    vcpu.hold_interrupts(false);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), shadow::STI);
+    for (flags, blocked) in [(0, 0), (rflags::IF | rflags::TF, 0), (rflags::IF, shadow::MOV_SS)] {
+        let mut vcpu = guest();
+        vcpu.set_system(System::Rflags, rflags::RESERVED_ONE | flags);
+        set(field::GUEST_INTERRUPTIBILITY, blocked);
+        vcpu.hold_interrupts(true);
+        tick(&mut vcpu);
+        assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), blocked, "{flags:#x}");
+    }
+}
+
+/// What the analyst or `hv` makes of the flags must be one that the CPU enters; `switch_tests` checks.
+#[test]
+fn flags_and_shadows_fit_at_every_entry() {
+    for flags in [0, rflags::IF, rflags::TF, rflags::IF | rflags::TF] {
+        for blocked in [0, shadow::STI, shadow::MOV_SS] {
+            for due in [0, pending::BS] {
+                for btf in [0, msr::DEBUGCTL_BTF] {
+                    let mut vcpu = guest();
+                    set(field::GUEST_INTERRUPTIBILITY, blocked);
+                    set(field::GUEST_PENDING_DEBUG, due);
+                    set(field::GUEST_DEBUGCTL, btf);
+                    vcpu.set_system(System::Rflags, rflags::RESERVED_ONE | flags | rflags::RF);
+                    tick(&mut vcpu);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn debug_exceptions() {
+    let mut vcpu = guest();
+    machine(|machine| machine.dr6 = dr::DR6_INIT);
+    let fields = [(field::EXIT_EVENT, 0x8000_0301), (field::QUALIFICATION, dr::DR6_BS | 1)];
+    let found = exits(&mut vcpu, exit::EXCEPTION_OR_NMI, &fields);
+    assert_eq!(found, Exit::Exception { vector: vector::DB, error: 0, address: 0 });
+    assert_eq!(vcpu.system(System::Dr6), dr::DR6_INIT | dr::DR6_BS | 1);
+    set(field::GUEST_DEBUGCTL, msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF);
+    vcpu.inject(Event::Exception(vector::DB, None));
+    tick(&mut vcpu);
+    assert_eq!(vmread(field::GUEST_DEBUGCTL), 0, "off for the handler");
+    set(field::GUEST_PENDING_DEBUG, 0b101);
+    assert_eq!((vcpu.take_breakpoints(), vcpu.take_breakpoints()), (0b101, 0));
+}
+
+#[test]
+fn writes_of_cr0() {
+    let write = |value: u64| {
+        let mut vcpu = guest();
+        vcpu.set_gpr(Gpr::Rbx, value);
+        let found = exits(&mut vcpu, exit::CR, &[(field::QUALIFICATION, 3 << 8)]);
+        assert_eq!(found, Exit::ControlRegister);
+        (vcpu.system(System::Cr0) & cr::CR0_NE != 0, vcpu.queued())
+    };
+    assert_eq!(write(cr::CR0_PE | cr::CR0_NE), (true, None), "the guest executes it again");
+    let gp = Some(Event::Exception(vector::GP, Some(0)));
+    assert_eq!(write(cr::CR0_PE | cr::CR0_NE | cr::CR0_NW), (false, gp));
+    let mut vcpu = guest();
+    exits(&mut vcpu, exit::CR, &[(field::QUALIFICATION, 4)]);
+    assert_eq!(vcpu.queued(), gp, "VMXE does not exist");
+}
+
+#[test]
+fn a_guest_in_hlt_wakes_when_rip_is_set() {
+    let mut vcpu = guest();
+    set(field::GUEST_ACTIVITY, activity::HLT);
+    tick(&mut vcpu);
+    vcpu.set_system(System::Rip, RIP);
+    assert_eq!(vmread(field::GUEST_ACTIVITY), activity::HLT, "it is there already");
+    vcpu.set_system(System::Rip, RIP + 1);
+    assert_eq!(vmread(field::GUEST_ACTIVITY), activity::ACTIVE);
+}
+
+#[test]
+fn a_task_gate_takes_the_event_with_it() {
+    let mut vcpu = guest();
+    let gate = [
+        (field::QUALIFICATION, 0x50 | 3 << 30),
+        (field::VECTORING_EVENT, 0x8000_0b0d),
+        (field::VECTORING_ERROR, 0x18),
+    ];
+    let Exit::TaskSwitch(switch) = exits(&mut vcpu, exit::TASK_SWITCH, &gate) else { panic!() };
+    assert_eq!(
+        (switch.source, switch.exception, switch.error),
+        (TaskSource::Gate, Some(13), Some(0x18))
+    );
+    assert_eq!(vcpu.queued(), None);
+    let gate = [(field::QUALIFICATION, 0x50 | 3 << 30), (field::VECTORING_EVENT, 0x8000_0202)];
+    let Exit::TaskSwitch(switch) = exits(&mut vcpu, exit::TASK_SWITCH, &gate) else { panic!() };
+    assert!(!switch.software && switch.exception.is_none());
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), shadow::NMI);
+    let back = [(field::QUALIFICATION, 0x50 | 1 << 30)];
+    exits(&mut vcpu, exit::TASK_SWITCH, &back);
+    assert_eq!(vmread(field::GUEST_INTERRUPTIBILITY), 0, "IRET unblocks");
+}
+
+#[test]
+fn a_guest_that_exits_often_has_a_tick_where_the_timer_is_not_saved() {
+    let mut vcpu = guest_of(false);
+    let period = vmread(field::TIMER_VALUE);
+    for _ in 0..1_000_000 {
+        if vmread(field::TIMER_VALUE) == 0 {
+            tick(&mut vcpu);
+            assert_eq!(vmread(field::TIMER_VALUE), period);
+            return;
+        }
+        // Each entry begins with the whole period.
+        exits(&mut vcpu, exit::CPUID, &[(field::TIMER_VALUE, period)]);
+    }
+    panic!("no tick in ten milliseconds");
+}
