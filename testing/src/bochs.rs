@@ -130,8 +130,9 @@ fn file(
     let (model, features) = cpu(&config.cpu);
     // No clock of the host's where runs are compared.
     let time = if config.icount { "1767225600" } else { "utc" };
-    // The debugger's stop is logged by a signal handler, which waits for ever if the CPU was just logging; Linux makes
-    // it log twice a tick, for MSRs it has not.
+    // The signal handler of the debugger logs that it was called, as information of no module, and waits for ever if it
+    // came while something was being logged. So information of the system module alone is reported: resets. What
+    // errors the CPU reports is silenced for its amount: Linux makes it log twice a tick, for MSRs it has not.
     let mut text = format!(
         "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1{features}\n\
          memory: guest={memory}, host={host}\n\
@@ -145,7 +146,8 @@ fn file(
          com2: enabled=1, {console}\n\
          com3: enabled=1, mode=file, dev={log}\n\
          log: {said}\n\
-         panic: action=report\nerror: action=report, cpu0=ignore\ninfo: action=report\ndebug: action=ignore\n\
+         panic: action=report\nerror: action=report, cpu0=ignore\n\
+         info: action=ignore, pc_system=report\ndebug: action=ignore\n\
          boot: disk\n",
         memory = config.memory,
         host = config.memory.min(MOST_HOST_MEMORY),

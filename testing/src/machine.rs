@@ -157,7 +157,7 @@ impl Machine {
     /// When a character is on no key, or the emulator does not answer.
     pub fn type_keys(&self, text: &str) -> Result<()> {
         if self.debugger.is_some() {
-            return rfb::press(&self.text("bochs"), &keys::codes(text)?);
+            return rfb::press(self.child.id(), &keys::codes(text)?);
         }
         let mut qmp = self.qmp()?;
         for chord in keys::codes(text)? {

@@ -1,6 +1,7 @@
 //! Keys for Bochs: its display is an RFB server (RFC 6143), whose client has the keyboard.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     thread,
@@ -14,22 +15,42 @@ use crate::keys;
 /// Between two keys: the keyboard's buffer is short, and the guest slow.
 const PAUSE: Duration = Duration::from_millis(150);
 
-/// The port of the display, as Bochs's log `said` has it.
+/// The port at which the process `pid` listens: Bochs listens at no other than its display's. It takes the first that
+/// is free, and says so in its log as information, which it cannot be let report: [`crate::bochs`].
 ///
 /// # Errors
-/// When it says nothing of one.
-fn port(said: &str) -> Result<u16> {
-    let line = said.lines().find_map(|line| line.split_once("listening for connections on port "));
-    let (_, port) = line.context("Bochs listens at no port for a display")?;
-    Ok(port.trim().parse()?)
+/// When it listens at none, or is gone.
+fn port(pid: u32) -> Result<u16> {
+    let mut sockets = Vec::new();
+    for file in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // One that is closed meanwhile is none.
+        let Ok(target) = fs::read_link(file?.path()) else { continue };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        sockets.extend(inode.map(str::to_owned));
+    }
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    listening(&table, &sockets).context("Bochs listens at no port for a display")
 }
 
-/// Presses and releases the keys of `chords`, by QEMU's names; `said` is Bochs's log.
+/// The port at which one of `sockets`, by their inodes, listens, by Linux's `table` of TCP sockets (proc(5)).
+fn listening(table: &str, sockets: &[String]) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = *words.as_slice() else { return None };
+        let ours = state == LISTEN && sockets.iter().any(|socket| socket == inode);
+        let (_, port) = local.split_once(':').filter(|_| ours)?;
+        u16::from_str_radix(port, 16).ok()
+    })
+}
+
+/// Presses and releases the keys of `chords`, by QEMU's names, in the Bochs that is the process `pid`.
 ///
 /// # Errors
 /// When a key is unknown, or Bochs does not take them.
-pub(crate) fn press(said: &str, chords: &[Vec<String>]) -> Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port(said)?))?;
+pub(crate) fn press(pid: u32, chords: &[Vec<String>]) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port(pid)?))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     handshake(&mut stream).context("the display of Bochs")?;
     // Nothing is asked for, and what comes nevertheless is not to block the machine.
@@ -76,11 +97,28 @@ fn handshake(stream: &mut TcpStream) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     #[test]
-    fn the_port_is_in_the_log() {
-        let said = "00000000000i[RFB   ] Trying port 5901\n\
-                    00000000000i[RFB   ] listening for connections on port 5901\n";
-        assert_eq!(super::port(said).unwrap(), 5901);
-        assert!(super::port("").is_err());
+    fn a_listener_of_the_process_is_found() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 00000000:170D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 41 1 0\n\
+             1: 0100007F:8000 0100007F:9000 01 00000000:00000000 00:00000000 00000000     0        0 42 1 0\n\
+             2: 00000000:170E 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43 1 0\n";
+        let of = |inodes: &[&str]| {
+            let inodes: Vec<String> = inodes.iter().map(|inode| (*inode).to_owned()).collect();
+            super::listening(table, &inodes)
+        };
+        assert_eq!(of(&["42", "43"]), Some(0x170e));
+        assert_eq!(of(&["42", "4"]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn linux_lists_sockets_so() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(super::port(std::process::id()).unwrap(), port);
     }
 }

@@ -3,6 +3,7 @@
 //! There is one list of tests for all CPUs. What the emulator of one lacks for some is in [`lacks`].
 
 mod attach;
+mod bochs;
 mod broken;
 mod deaf;
 mod debian;
@@ -36,7 +37,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use self::queue::Job;
-use crate::{bochs, build, machine_args::Cpu, session::Session};
+use crate::{build, machine_args::Cpu, session::Session};
 
 /// Options of `test`.
 #[derive(Args, Debug)]
@@ -90,6 +91,7 @@ fn all() -> Result<Vec<Test>> {
     let mut tests = host::tests();
     tests.extend(image::tests());
     tests.extend(figures::tests());
+    tests.extend(bochs::tests());
     tests.extend(refusal::tests());
     tests.extend(broken::tests());
     tests.extend(guests::tests(&build::test_guests()?));
@@ -179,7 +181,7 @@ pub(crate) fn test(args: &TestArgs, session: &Session) -> Result<ExitCode> {
     let Plan { alone, together, left } = plan(&tests, args);
     if alone.iter().chain(&together).any(|job| job.cpu.is_bochs()) {
         // Before many ask for it at the same time.
-        bochs::root()?;
+        crate::bochs::root()?;
     }
     let mut said = queue::run(1, &alone, session)?;
     said.extend(queue::run(thread::available_parallelism()?.get(), &together, session)?);

@@ -28,6 +28,9 @@ const BOCHS: &[(&str, &str)] = &[
     ("system.ipxe-2.0", "Bochs has no network to boot from"),
 ];
 
+/// What is about Bochs, by test.
+const OF_BOCHS: &[&str] = &["bochs.stop"];
+
 /// What is about the other vendor's CPUs, by test.
 const OF_AMD: &[&str] = &["refusal.no-svm", "refusal.no-npt", "refusal.svm-locked", "vmm.deaf"];
 const OF_INTEL: &[&str] = &[
@@ -104,6 +107,9 @@ pub(super) fn what(cpu: Cpu, name: &str) -> Option<(&'static str, &'static str)>
     if let Some(test) = others.iter().find(|test| **test == name) {
         return Some((test, why));
     }
+    if let Some(test) = OF_BOCHS.iter().find(|test| **test == name && !cpu.is_bochs()) {
+        return Some((test, "it is about Bochs"));
+    }
     let all = BOCHS.iter().find(|(group, _)| cpu.is_bochs() && means(group, name));
     let amd = matches!(cpu, Cpu::Ryzen | Cpu::Zambezi);
     all.or_else(|| BOCHS_AMD.iter().find(|(test, _)| amd && *test == name))
@@ -129,7 +135,7 @@ mod tests {
     fn every_name_is_that_of_a_test_or_a_group() {
         let tests = crate::test::all().unwrap();
         let lacking = BOCHS.iter().chain(BOCHS_AMD).chain(AMD).map(|(name, _)| name);
-        let others = OF_AMD.iter().chain(OF_INTEL);
+        let others = OF_AMD.iter().chain(OF_INTEL).chain(OF_BOCHS);
         for name in lacking.chain(NO_CPU).chain(LONG_ON_BOCHS).chain(others) {
             assert!(tests.iter().any(|test| means(name, &test.name)), "{name}");
         }
