@@ -2,7 +2,7 @@
 use crate::{Cpu, Host, Machine, debug, step};
 use emu::{CodeSize, Instruction, MAX_LEN, Opcode};
 use vcpu::{Event, Gpr, Seg, System, Vcpu};
-use x86defs::{cr, dr, rflags, segment, vector};
+use x86defs::{cr, dr, msr, rflags, segment, vector};
 
 /// The size of the code the guest executes.
 pub(crate) fn code_size<V: Vcpu + ?Sized>(vcpu: &V) -> CodeSize {
@@ -102,8 +102,9 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
     if flags & (rflags::RF | rflags::TF) != 0 {
         vcpu.set_system(System::Rflags, flags & !rflags::RF);
         cpu.retired = cpu.step.is_some();
-        // A step by TF sees to the guest's own when it ends.
-        if flags & rflags::TF != 0 && !step::trapping(cpu) {
+        // A step by TF sees to the guest's own when it ends. No branch is completed here.
+        let traps = vcpu.system(System::DebugCtl) & msr::DEBUGCTL_BTF == 0;
+        if flags & rflags::TF != 0 && traps && !step::trapping(cpu) {
             let dr6 = vcpu.system(System::Dr6);
             vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
             inject_db(vcpu);
@@ -123,10 +124,15 @@ pub(crate) fn fault(vcpu: &mut dyn Vcpu, vector: u8, error: u32) {
     vcpu.inject(Event::Exception(vector, error));
 }
 
-/// Deliver #DB, whose bits are in DR6 already. Its handler finds general detect off (APM 2, 13.1.1.4); an
-/// exception that was intercepted did not get so far. (While the analyst holds the debug registers it
-/// is off in the real one, and `debug::hardware` keeps the guest's.)
+/// Deliver #DB, whose bits are in DR6 already. Its handler finds general detect off (APM 2, 13.1.1.4), branch records and
+/// branch steps too (APM 2, 13.1.1.5; SDM 3B, 17.4.1); an exception that was intercepted did not get so far. (While the
+/// analyst holds the debug registers general detect is off in the real one, and `debug::hardware` keeps the guest's.)
 pub(crate) fn inject_db<V: Vcpu + ?Sized>(vcpu: &mut V) {
+    const OFF: u64 = msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF;
+    let control = vcpu.system(System::DebugCtl);
+    if control & OFF != 0 {
+        vcpu.set_system(System::DebugCtl, control & !OFF);
+    }
     let dr7 = vcpu.system(System::Dr7);
     if dr7 & dr::DR7_GD != 0 {
         vcpu.set_system(System::Dr7, dr7 & !dr::DR7_GD);

@@ -5,9 +5,9 @@
 //! Elsewhere an instruction is stepped with TF, interrupts held, every exception and INT n intercepted, so that
 //! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
 //! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
-use crate::instruction::{code_size, decode, inject_db};
+use crate::instruction::{code_size, decode, fetch, inject_db};
 use crate::{Cpu, Host, Machine, apic, debug};
-use emu::{CodeSize, Instruction, Opcode};
+use emu::{CodeSize, Instruction, Opcode, disassemble};
 use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
 use x86defs::{cr, dr, msr, rflags, segment, vector};
 
@@ -42,6 +42,8 @@ enum How {
         /// DR6 as it was: while stepping it shows only what is new.
         dr6: u64,
         instruction: Option<Instruction>,
+        /// With `btf`: where the next one is, unless it branches.
+        next: u64,
     },
     /// The delivery of an event, by tables that forbid execution.
     Delivery,
@@ -69,12 +71,14 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     }
     let instruction = decode(machine, vcpu);
     let flags = vcpu.system(System::Rflags);
-    let btf = machine.host.read_msr(msr::DEBUGCTL).filter(|value| value & msr::DEBUGCTL_BTF != 0);
-    if let Some(value) = btf {
-        machine.host.write_msr(msr::DEBUGCTL, value & !msr::DEBUGCTL_BTF);
+    let control = vcpu.system(System::DebugCtl);
+    let btf = Some(control).filter(|value| value & msr::DEBUGCTL_BTF != 0);
+    if btf.is_some() {
+        vcpu.set_system(System::DebugCtl, control & !msr::DEBUGCTL_BTF);
     }
-    let how = How::Trap { tf: flags & rflags::TF, btf, dr6: vcpu.system(System::Dr6), instruction };
-    cpu.step = Some(Step { why, how });
+    let next = if btf.is_some() { behind(machine, vcpu) } else { 0 };
+    let (tf, dr6) = (flags & rflags::TF, vcpu.system(System::Dr6));
+    cpu.step = Some(Step { why, how: How::Trap { tf, btf, dr6, instruction, next } });
     if instruction.is_some_and(|found| found.opcode == Opcode::Syscall) && syscall(vcpu) {
         cpu.retired = true;
         return;
@@ -86,6 +90,15 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     } else {
         vcpu.set_system(System::Dr6, dr::DR6_INIT);
     }
+}
+
+/// The address behind the instruction at RIP.
+#[cold]
+fn behind<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu) -> u64 {
+    let rip = vcpu.system(System::Rip);
+    let (bytes, have) = fetch(machine, vcpu);
+    let line = disassemble(code_size(vcpu), rip, bytes.get(..have).unwrap_or(&[]));
+    rip.wrapping_add(line.len() as u64)
 }
 
 fn moves_dr(instruction: Option<Instruction>) -> bool {
@@ -171,7 +184,7 @@ pub(crate) fn untold(cpu: &mut Cpu) {
 pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     let Some(Step { why, how: How::Trap { tf, btf, dr6, .. } }) = &cpu.step else { return };
     let (why, tf, btf, dr6) = (*why, *tf, *btf, *dr6);
-    restore_btf(machine, btf);
+    restore_btf(vcpu, btf);
     restore_flags(vcpu, tf);
     restore_dr6(vcpu, dr6);
     vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
@@ -219,9 +232,15 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
             write_apic(machine);
         }
         How::Delivery => vcpu.set_nested_root(machine.nested.lock().root()),
-        How::Trap { tf, btf, dr6, instruction } => {
-            restore_btf(machine, btf);
+        How::Trap { tf, btf, dr6, instruction, next } => {
+            restore_btf(vcpu, btf);
             complete(machine, vcpu, tf, dr6, instruction);
+            let branched = vcpu.system(System::Rip) != next;
+            if tf != 0 && (btf.is_none() || branched) {
+                let dr6 = vcpu.system(System::Dr6);
+                vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
+                inject_db(vcpu);
+            }
             vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
             write_apic(machine);
         }
@@ -255,7 +274,7 @@ pub(crate) fn abandon<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut d
     }
 }
 
-/// What a completed instruction leaves: flags, the image PUSHF wrote, the guest's own single step.
+/// What a completed instruction leaves: flags, the image PUSHF wrote, DR6.
 fn complete<H: Host>(
     machine: &Machine<H>,
     vcpu: &mut dyn Vcpu,
@@ -277,17 +296,12 @@ fn complete<H: Host>(
     if !moves_dr(instruction) {
         restore_dr6(vcpu, dr6);
     }
-    if tf != 0 {
-        let dr6 = vcpu.system(System::Dr6);
-        vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
-        inject_db(vcpu);
-    }
 }
 
 /// #DB clears BTF (APM 2, 13.1.1.5); the step was none of the guest's.
-fn restore_btf<H: Host>(machine: &Machine<H>, btf: Option<u64>) {
+fn restore_btf(vcpu: &mut dyn Vcpu, btf: Option<u64>) {
     if let Some(value) = btf {
-        machine.host.write_msr(msr::DEBUGCTL, value);
+        vcpu.set_system(System::DebugCtl, value);
     }
 }
 

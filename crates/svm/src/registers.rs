@@ -18,10 +18,10 @@ pub(crate) const fn index(register: Seg) -> usize {
     }
 }
 
-/// The field of a system register; CR8 has none, it is the APIC's.
+/// The field of a system register. CR8 has none, it is the APIC's; nor has DebugCtl without virtual branch records.
 pub(crate) fn field(save: &mut Save, register: System) -> Option<&mut u64> {
     Some(match register {
-        System::Cr8 => return None,
+        System::Cr8 | System::DebugCtl => return None,
         System::Rip => &mut save.rip,
         System::Rflags => &mut save.rflags,
         System::Cr0 => &mut save.cr0,
@@ -59,6 +59,6 @@ pub(crate) fn value(save: &Save, register: System) -> u64 {
         System::Cstar => save.cstar,
         System::Sfmask => save.sfmask,
         System::Pat => save.g_pat,
-        System::Cr8 => 0,
+        System::Cr8 | System::DebugCtl => 0,
     }
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use vcpu::{Capabilities, Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu, Wait};
 use x86defs::vmcb::event as vmcb_event;
 use x86defs::vmcb::{Vmcb, int_ctl, intercept1 as i1, intercept2 as i2, tlb};
-use x86defs::{cr, dr, rflags, segment, vector};
+use x86defs::{cr, dr, msr, rflags, segment, vector};
 
 /// About a millisecond of the TSC at 2 to 4 GHz: how often an idle CPU looks at the line.
 const MWAITX_TICKS: u32 = 3_000_000;
@@ -108,10 +108,11 @@ impl Vcpu for Svm {
 
     #[inline]
     fn system(&self, register: System) -> u64 {
-        if register == System::Cr8 {
-            return switch::read_cr8();
+        match register {
+            System::Cr8 => switch::read_cr8(),
+            System::DebugCtl => switch::rdmsr(msr::DEBUGCTL),
+            other => registers::value(&self.vmcb().save, other),
         }
-        registers::value(&self.vmcb().save, register)
     }
 
     #[inline]
@@ -124,7 +125,9 @@ impl Vcpu for Svm {
         }
         match registers::field(&mut self.vmcb_mut().save, register) {
             Some(field) => *field = value,
-            None => switch::write_cr8(value),
+            None if register == System::Cr8 => switch::write_cr8(value),
+            // SAFETY: it is the guest's all the time; the VMM has TF off, and no use for branch records.
+            None => unsafe { switch::wrmsr(msr::DEBUGCTL, value) },
         }
     }
 

@@ -106,6 +106,7 @@ pub enum System {
     Efer,
     Dr6,
     Dr7,
+    DebugCtl,
     KernelGsBase,
     Star,
     Lstar,

@@ -65,12 +65,6 @@ impl Vmx {
         } else {
             self.set_shadow(shadow::STI | shadow::MOV_SS, false);
         }
-        if what == Event::Exception(vector::DB, None) {
-            // The exit came before the CPU switched these off for the handler, and an injected one does not (SDM 3B,
-            // 17.4.1 and 3C, 27.1).
-            const OFF: u64 = msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF;
-            update(field::GUEST_DEBUGCTL, vmread(field::GUEST_DEBUGCTL) & !OFF);
-        }
         if event::is_software(what) {
             // It pushes RIP plus the length.
             update(field::ENTRY_LENGTH, 1);

@@ -94,6 +94,7 @@ pub(crate) fn system(register: System) -> u64 {
         System::Efer => vmread(field::GUEST_EFER),
         System::Dr6 => switch::read_dr6(),
         System::Dr7 => vmread(field::GUEST_DR7),
+        System::DebugCtl => vmread(field::GUEST_DEBUGCTL),
         // Not exchanged: the VMM uses none of them.
         System::KernelGsBase => switch::rdmsr(msr::KERNEL_GS_BASE),
         System::Star => switch::rdmsr(msr::STAR),

@@ -301,6 +301,7 @@ impl Vmx {
             // SAFETY: DR6 is the guest's; nothing of the VMM's depends on it.
             System::Dr6 => unsafe { switch::write_dr6(value) },
             System::Dr7 => update(field::GUEST_DR7, value),
+            System::DebugCtl => update(field::GUEST_DEBUGCTL, value),
             System::Pat => update(field::GUEST_PAT, value),
             System::KernelGsBase => Self::set_msr(msr::KERNEL_GS_BASE, value),
             System::Star => Self::set_msr(msr::STAR, value),

@@ -1,7 +1,7 @@
 //! How an instruction is completed: RIP, shadows, RF and TF (APM 2, 13.1.4).
 use super::bench::{Bench, CODE};
 use vcpu::{Event, Exit, Seg, Segment, System, Vcpu};
-use x86defs::{dr, rflags, segment};
+use x86defs::{dr, msr, rflags, segment};
 
 #[test]
 fn the_cpu_may_tell_the_next_rip() {
@@ -101,6 +101,27 @@ fn a_set_tf_traps_afterwards() {
     assert_eq!(bench.dr6(), dr::DR6_INIT | dr::DR6_BS);
     assert_eq!(bench.flags() & (rflags::RF | rflags::TF), rflags::TF);
     assert!(!bench.vcpu.shadow);
+}
+
+/// With BTF it is branches that trap, and what is completed here is none.
+#[test]
+fn a_set_tf_with_btf_does_not() {
+    let mut bench = Bench::new();
+    bench.vcpu.change(System::Rflags, rflags::TF, true);
+    bench.vcpu.set_system(System::DebugCtl, msr::DEBUGCTL_BTF);
+    bench.exit_at(&[0x0f, 0xa2], Exit::Cpuid);
+    assert_eq!((bench.rip(), bench.queued(), bench.dr6()), (CODE + 2, None, dr::DR6_INIT));
+    assert_eq!(bench.vcpu.system(System::DebugCtl), msr::DEBUGCTL_BTF);
+}
+
+#[test]
+fn a_debug_exception_ends_branch_records_and_branch_steps() {
+    let mut bench = Bench::new();
+    bench.vcpu.set_system(System::DebugCtl, msr::DEBUGCTL_LBR | msr::DEBUGCTL_BTF | 1 << 6);
+    bench.vcpu.set_system(System::Dr6, dr::DR6_INIT | dr::DR6_BS);
+    bench.exception(1, 0, 0);
+    assert_eq!(bench.queued(), Some(Event::Exception(1, None)));
+    assert_eq!(bench.vcpu.system(System::DebugCtl), 1 << 6);
 }
 
 /// The handler of a #DB that general detect raised reads DR6 at once: it must not raise the next one.

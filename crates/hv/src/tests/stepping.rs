@@ -1,7 +1,7 @@
 //! The analyst's step: one instruction or one event, TF never seen by the guest.
 use super::bench::{Bench, CODE};
 use vcpu::{Event, Exit, Gpr, Intercept, NestedFault, Seg, System, Vcpu};
-use x86defs::{cr, dr, rflags};
+use x86defs::{cr, dr, msr, rflags};
 
 const DB: Option<Event> = Some(Event::Exception(1, None));
 
@@ -52,6 +52,24 @@ fn one_instruction_of_a_guest_that_steps_itself() {
     done(&bench);
     assert_eq!((bench.queued(), bench.dr6()), (DB, dr::DR6_INIT | dr::DR6_BS));
     assert_ne!(bench.flags() & rflags::TF, 0);
+}
+
+/// The guest steps itself by branches; the analyst steps it by instructions.
+#[test]
+fn one_instruction_of_a_guest_that_steps_branches() {
+    for (code, next, traps) in [([0x90, 0x90], CODE + 1, false), ([0xeb, 0x10], CODE + 0x12, true)]
+    {
+        let mut bench = Bench::new();
+        tf(&mut bench, true);
+        bench.vcpu.set_system(System::DebugCtl, msr::DEBUGCTL_BTF);
+        step(&mut bench, &code);
+        assert_eq!(bench.vcpu.system(System::DebugCtl), 0);
+        bench.trap(next);
+        done(&bench);
+        assert_eq!(bench.queued(), DB.filter(|_| traps));
+        let left = if traps { 0 } else { msr::DEBUGCTL_BTF };
+        assert_eq!(bench.vcpu.system(System::DebugCtl), left);
+    }
 }
 
 #[test]

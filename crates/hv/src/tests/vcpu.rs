@@ -9,7 +9,7 @@ use x86defs::{cr, dr, rflags, segment};
 pub(super) struct ModelVcpu {
     pub(super) capabilities: Capabilities,
     pub(super) gprs: [u64; 16],
-    system: [u64; 16],
+    system: [u64; 17],
     segments: [Segment; 10],
     pub(super) cpl: u8,
     pub(super) dr: [u64; 4],
