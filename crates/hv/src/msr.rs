@@ -20,9 +20,10 @@ const CONCEALED: [u32; 9] = [
     msr::SEV_STATUS,
 ];
 
-/// MSRs that decide where memory is. The firmware has set them, no OS changes them, and a change could lay
+/// MSRs that decide where memory is, or with which key. The firmware has set them, no OS changes them, and a change could lay
 /// something else over the VMM: only the value they have can be written.
-const FIXED: [u32; 12] = [
+const FIXED: [u32; 13] = [
+    msr::TME_ACTIVATE,
     msr::IORR_BASE0,
     msr::IORR_BASE0 + 1,
     msr::IORR_BASE0 + 2,
@@ -83,7 +84,7 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
                 vcpu.watch_msr(register, true, true);
             }
         }
-        for register in [msr::APIC_BASE, msr::BIOS_UPDT_TRIG] {
+        for register in [msr::APIC_BASE, msr::BIOS_UPDT_TRIG, msr::TME_ACTIVATE] {
             vcpu.watch_msr(register, false, true);
         }
         if machine.nested.lock().is_typed() {

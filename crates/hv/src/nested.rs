@@ -81,6 +81,7 @@ pub struct Nested<T> {
     a20: [Option<A20>; 2],
     a20_on: bool,
     identity_end: u64,
+    end: u64,
 }
 
 /// With A20 off, 1 MiB to 1 MiB + 64 KiB is the first 64 KiB again: all that real mode reaches.
@@ -104,7 +105,7 @@ fn a20<T: TableMemory>(tables: &mut T, root: Root) -> Result<A20, MapError> {
 
 impl<T: TableMemory> Nested<T> {
     /// Take over the tables at `roots.guest`, in which everything below `identity_end` is mapped to itself but for
-    /// `hole`, whose pages all show `ff_page`. The first 2 MiB are mapped by 4 KiB pages. Where the leaves say memory
+    /// `hole`, whose pages all show `ff_page`; up to `end` (`x86defs::addresses`) more is mapped on first touch. The first 2 MiB are mapped by 4 KiB pages. Where the leaves say memory
     /// types, they say those of `types`.
     ///
     /// # Errors
@@ -115,7 +116,7 @@ impl<T: TableMemory> Nested<T> {
         types: Mtrrs,
         hole: Span,
         ff_page: u64,
-        identity_end: u64,
+        (identity_end, end): (u64, u64),
     ) -> Result<Self, MapError> {
         let mut both = [Some(a20(&mut tables, root)?), None];
         let own = pde_address(&tables, own_root, 0);
@@ -148,6 +149,7 @@ impl<T: TableMemory> Nested<T> {
             a20: both,
             a20_on: true,
             identity_end,
+            end,
         };
         this.fill_scratch();
         Ok(this)
@@ -247,8 +249,7 @@ impl<T: TableMemory> Nested<T> {
         if fault.present || base < self.identity_end {
             return Err(MapError::Overlap);
         }
-        // Four levels translate 48 bits.
-        if base >= 1 << 48 {
+        if base >= self.end {
             return Err(MapError::Misaligned);
         }
         if let Err(MapError::OutOfTables) = self.touch(base) {

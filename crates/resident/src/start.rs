@@ -11,6 +11,7 @@ use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
 use paging::mtrr::Mtrrs;
 use paging::table::Root;
 use vcpu::{Gpr, Seg, Segment, System, Vcpu};
+use x86defs::addresses;
 use x86defs::segment::{CODE16, DATA16};
 
 /// The machine on this hardware.
@@ -101,8 +102,9 @@ fn nested(handover: &HandOver, tables: Tables, ram_end: u64) -> Result<Nested<Ta
     } else {
         (handover.npt_root.into(), Mtrrs::none())
     };
+    let ends = (identity_end, addresses::end(__cpuid, try_msr));
     let roots = Roots { guest, own: handover.host_cr3 };
-    Nested::new(tables, roots, types, handover.hole, handover.ff_page, identity_end)
+    Nested::new(tables, roots, types, handover.hole, handover.ff_page, ends)
         .map_err(|_| Failure::Exhausted)
 }
 

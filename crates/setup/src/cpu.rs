@@ -6,9 +6,9 @@ use core::fmt;
 
 use paging::mtrr::Mtrrs;
 use x86defs::cr::{CR0_WP, EFER_NXE};
-use x86defs::msr;
 use x86defs::vmx::control::{pin, primary, secondary};
 use x86defs::vmx::{basic, ept_vpid, feature_control};
+use x86defs::{addresses, msr};
 
 /// Why the CPU cannot run the VMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,7 @@ pub(crate) struct Features {
     pub(crate) apic_id: u8,
     /// Threads of the processor it is part of (CPUID 8000_0008h ECX bits 7:0, plus 1).
     pub(crate) threads: u32,
-    /// Where its physical addresses end (CPUID 8000_0008h EAX bits 7:0), or those that four levels of
-    /// nested tables translate.
+    /// Where its physical addresses end, or those that nested tables may map.
     pub(crate) addresses: u64,
     /// Its MTRRs, where the nested tables must say what they say: under VMX.
     pub(crate) types: Option<Mtrrs>,
@@ -120,7 +119,7 @@ pub(crate) fn check(
     } else {
         1
     };
-    let addresses = 1 << (sizes.eax & 0xff).clamp(32, 48);
+    let addresses = addresses::end(&cpuid, &msr);
     let large = extended & 1 << 26 != 0;
     let page_1gb = large && (!vmx || msr(msr::VMX_EPT_VPID) & ept_vpid::PAGE_1G != 0);
     let mtrrs = vmx && first.edx & 1 << 12 != 0;

@@ -6,6 +6,8 @@ pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1b;
 /// What the firmware allows: VMX among it (SDM 3C, 23.7).
 pub const FEATURE_CONTROL: u32 = 0x3a;
+/// Whether memory is encrypted, and how many bits of an address number a key.
+pub const TME_ACTIVATE: u32 = 0x982;
 /// Microcode update trigger (SDM 3A, 9.11.6).
 pub const BIOS_UPDT_TRIG: u32 = 0x79;
 /// x2APIC: the register at offset 0; one more for each 16 bytes on.
@@ -114,6 +116,8 @@ pub const PERF_CTL0: u32 = 0xc001_0200;
 pub const PERF_CTR0: u32 = 0xc001_0201;
 /// System configuration.
 pub const SYSCFG: u32 = 0xc001_0010;
+/// SYSCFG: memory is encrypted where an address asks for it (MemEncryptionModeEn).
+pub const SYSCFG_ENCRYPTION: u64 = 1 << 23;
 /// I/O range registers: base and mask, twice.
 pub const IORR_BASE0: u32 = 0xc001_0016;
 /// End of RAM below 4 GiB.

@@ -40,7 +40,7 @@ fn nested(mut tables: Tables) -> Nested<Tables> {
     }
     let own = tables.alloc().unwrap();
     let roots = Roots { guest: root.into(), own };
-    Nested::new(tables, roots, paging::mtrr::Mtrrs::none(), HOLE, FF_PAGE, END).unwrap()
+    Nested::new(tables, roots, paging::mtrr::Mtrrs::none(), HOLE, FF_PAGE, (END, 1 << 46)).unwrap()
 }
 
 /// The same in EPT's format, with these MTRRs: the fixed ranges, if in force, are all write-back.
@@ -62,7 +62,7 @@ fn typed(mut tables: Tables, def_type: u64, variable: &[(u64, u64)]) -> Nested<T
     let own = tables.alloc().unwrap();
     map(&mut tables, own, 0, 0, 2 << 20, WRITE | USER, PageSize::Size4K).unwrap();
     let roots = Roots { guest: root, own };
-    Nested::new(tables, roots, types, HOLE, FF_PAGE, END).unwrap()
+    Nested::new(tables, roots, types, HOLE, FF_PAGE, (END, 1 << 46)).unwrap()
 }
 
 impl Bench {

@@ -159,14 +159,21 @@ fn first_touch_by_a_delivery() {
     }
 }
 
-/// Four levels translate 48 bits: beyond, nothing can be mapped, least of all elsewhere.
+/// Beyond what may be mapped nothing is: not elsewhere, for four levels translate 48 bits, and not the hole, which it is
+/// with the number of another key.
 #[test]
 fn addresses_beyond_the_tables() {
-    let mut bench = Bench::new();
-    bench.line.0.borrow_mut().detach = true;
-    let low = 600 * GIB;
-    bench.exit(touch(1 << 48 | low));
-    assert_eq!(bench.leaf(low), None);
+    for beyond in [1 << 46, 1 << 47, 1 << 48] {
+        for low in [600 * GIB, HOLE.base] {
+            let mut bench = Bench::bits32();
+            bench.line.0.borrow_mut().detach = true;
+            let before = bench.leaf(low);
+            bench.exit(touch(beyond | low));
+            assert_eq!(bench.leaf(low), before);
+            assert!(beyond == 1 << 48 || bench.leaf(beyond | low).is_none());
+            assert_eq!(bench.queued(), Some(Event::Exception(13, Some(0))), "{beyond:#x}");
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,16 @@ fn vmx_is_not_there() {
     assert!(!write(&mut bench, msr::FEATURE_CONTROL, 0x2_0001));
 }
 
+/// Encryption that begins makes other numbers of addresses, and of memory other contents.
+#[test]
+fn memory_encryption_stays_as_it_is() {
+    let mut bench = intel();
+    put(&bench, msr::TME_ACTIVATE, 0);
+    assert!(write(&mut bench, msr::TME_ACTIVATE, 0));
+    assert!(!write(&mut bench, msr::TME_ACTIVATE, 6 << 32 | 0b11));
+    assert_eq!(has(&bench, msr::TME_ACTIVATE), 0);
+}
+
 #[test]
 fn there_is_no_debug_store() {
     let mut bench = intel();
