@@ -72,6 +72,11 @@ const READ: &[(&str, u32)] = &[
     ("microcode", 0x8b),
 ];
 
+/// A microcode update without contents: header and data (Intel SDM 3A, 9.11.1), or a patch of AMD's.
+#[repr(align(64))]
+struct Update([u8; 4096]);
+static UPDATE: Update = Update([0; 4096]);
+
 /// Reads, then writes that must come back.
 pub(crate) fn all() {
     for &(name, msr) in READ {
@@ -108,6 +113,12 @@ pub(crate) fn all() {
     }
     for (name, msr) in [("deadbeef", 0xdead_beef), ("c0010fff", 0xc001_0fff), ("mtrrcap", 0xfe)] {
         value(format_args!("msr.{name}-write"), format_args!("{}", write(msr, 0)));
+    }
+    // The VMM makes these writes for the guest. The CPU refuses an update that is all zeroes, or silently leaves it.
+    let update = UPDATE.0.as_ptr() as u64;
+    for (name, msr, at) in [("intel", 0x79, update + 48), ("amd", 0xc001_0020, update)] {
+        let done = write(msr, at);
+        value(format_args!("msr.microcode-{name}"), format_args!("{done} then {}", read(0x8b)));
     }
     let tsc = |v: u64| {
         cpu::wrmsr(0x10, v);
