@@ -25,6 +25,8 @@ use std::{
 use anyhow::Result;
 use testing::Config;
 
+use crate::machine_args::Cpu;
+
 pub(crate) use play::run;
 pub(crate) use table::Table;
 
@@ -56,6 +58,8 @@ pub(crate) struct Play {
     pub(crate) limit: u64,
     /// What is compared at the stated point.
     pub(crate) compared: &'static [Compared],
+    /// Whether the screen stays dark on Bochs, and is not compared there.
+    pub(crate) dark_on_bochs: bool,
     /// What may differ.
     pub(crate) differs: &'static [Differs],
 }
@@ -73,6 +77,7 @@ impl Play {
             steps,
             limit: 60,
             compared: &[Compared::Screen],
+            dark_on_bochs: false,
             differs: &[],
         }
     }
@@ -95,6 +100,17 @@ impl Play {
     /// The same with something else compared.
     pub(crate) const fn comparing(self, compared: &'static [Compared]) -> Self {
         Self { compared, ..self }
+    }
+
+    /// The same where nothing is seen on Bochs's screen.
+    pub(crate) const fn dark_on_bochs(self) -> Self {
+        Self { dark_on_bochs: true, ..self }
+    }
+
+    /// What is compared on this process's CPU.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = Compared> {
+        let dark = self.dark_on_bochs && Cpu::chosen().is_bochs();
+        self.compared.iter().copied().filter(move |what| !(dark && *what == Compared::Screen))
     }
 
     /// The same with another limit, in seconds.

@@ -95,7 +95,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
         }
     }
     let deadline = start + limit * machine.slower();
-    let has = |what| play.compared.contains(&what);
+    let has = |what| play.seen().any(|seen| seen == what);
     let seconds = start.elapsed().as_secs_f64();
     let look = |machine: &Machine| compare::sifted(play, &machine.screen()?);
     let screen = match has(Compared::Screen) {
@@ -107,7 +107,9 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
     };
     let serial = match has(Compared::Serial) || has(Compared::Lines) {
         true => {
-            let all = at_rest(&machine, deadline, |machine| Ok(machine.console()))?;
+            let all = at_rest(&machine, deadline, |machine| {
+                Ok(if machine.is_bochs() { machine.console_lines() } else { machine.console() })
+            })?;
             let all = after_mark(&all).context("GRUB did not start the system")?;
             Some(all.to_owned())
         }

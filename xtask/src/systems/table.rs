@@ -22,7 +22,7 @@ impl Row {
     pub(super) fn of(system: &System) -> Self {
         let compared = match &system.play {
             Ok(play) => {
-                let names = play.compared.iter().map(|what| match what {
+                let names = play.seen().map(|what| match what {
                     Compared::Screen => "screen",
                     Compared::Serial => "serial",
                     Compared::Lines => "lines",
