@@ -5,6 +5,7 @@ use crate::systems::Differs::{self, Lines, Map, Memory, Varies};
 
 const MEMORY: &str = "a trace: the hole and the low page; debian.memory judges the whole map";
 const UART: &str = "a trace: the ports of link and log are hidden";
+const DEBUG_STORE: &str = "a trace: the debug store of Intel's CPUs is concealed";
 const TIME: &str = "measured, and again in every run";
 const BUSY: &str = "what a kernel says when the host leaves its emulator no time";
 const ORDER: &str = "numbered in the order in which threads come";
@@ -48,7 +49,12 @@ pub(super) const LINUX: &[Differs] = &[
         why: MEMORY,
     },
     Lines { pattern: r"^PORT   03[ef]8-03[ef]f : serial$", why: UART },
-    Lines { pattern: r"^LOG 00:\d\d: ttyS[02] at I/O 0x3[ef]8 ", why: UART },
+    Lines { pattern: r"^LOG (00:\d\d|serial8250): ttyS[02] at I/O 0x3[ef]8 ", why: UART },
+    Varies {
+        pattern: r"^CPU flags\s*:.* clflush( dts|) .* arch_perfmon( pebs bts|) .* pclmulqdq( dtes64|) monitor( ds_cpl|) ",
+        why: DEBUG_STORE,
+    },
+    Varies { pattern: r"^LOG Performance Events: (PEBS \S+, |)", why: DEBUG_STORE },
     Varies { pattern: r"^\[( *[\d.]+)\] ", why: TIME },
     // What is left would tell of a clock that is worse: TSC unstable, another clock source.
     Lines {
