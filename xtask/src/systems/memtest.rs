@@ -1,5 +1,10 @@
 //! The memory testers: memtest86 and memtest86+.
 
+use std::path::Path;
+
+use anyhow::Result;
+use testing::Config;
+
 use super::{Differs, Play, Step, System, small::linux16};
 
 pub(super) const SYSTEMS: &[System] = &[
@@ -11,6 +16,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bookworm", "memtest86+", "boot/memtest86+x64.bin"),
             &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
         )
+        .on(small_on_bochs)
         .but(MEMTEST)),
     },
     System {
@@ -36,6 +42,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("sid", "memtest86+", "boot/mt86+x64"),
             &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
         )
+        .on(small_on_bochs)
         .but(MEMTEST)),
     },
     System {
@@ -46,6 +53,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("trixie", "memtest86+", "boot/memtest86+ia32.bin"),
             &[Step::Screen("Testing:"), Step::Type("<f1>"), Step::Screen("Exit menu")],
         )
+        .on(small_on_bochs)
         .but(MEMTEST)),
     },
     System {
@@ -70,6 +78,14 @@ pub(super) const SYSTEMS: &[System] = &[
         .but(MEMTEST)),
     },
 ];
+
+/// Too small a memory for its speed to be measured, which Bochs takes minutes for.
+fn small_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
+    if config.bochs.is_some() {
+        config.memory = 64;
+    }
+    Ok(())
+}
 
 /// The same in the middle of a later test, whose name the menu covers in part.
 const MEMTEST_PASS: &[Differs] = &{

@@ -43,8 +43,10 @@ pub(super) const SYSTEMS: &[System] = &[
                 Step::Screen("GNU GRUB"),
                 Step::Type("c"),
                 Step::Screen("grub>"),
-                Step::Type("clear\nls\nlsmmap\nlspci\n"),
-                Step::Screen("VGA Controller"),
+                Step::Type("clear\nls\n"),
+                LISTED,
+                Step::Type("lsmmap\nlspci\n"),
+                Step::Screen("Unknown Bridge"),
             ],
         )
         .but(LSMMAP)
@@ -64,7 +66,9 @@ pub(super) const SYSTEMS: &[System] = &[
                 Step::Screen("GNU GRUB"),
                 Step::Type("c"),
                 Step::Screen("grub>"),
-                Step::Type("ls\nls (fd0)/boot/grub\n"),
+                Step::Type("ls\n"),
+                LISTED,
+                Step::Type("ls (fd0)/boot/grub\n"),
                 Step::Screen("fonts"),
             ],
         )
@@ -83,6 +87,9 @@ pub(super) const SYSTEMS: &[System] = &[
         play: Ok(Play::new(invaders, &[Step::Screen("/ \\")]).but(STARS)),
     },
 ];
+
+/// GRUB has looked for all devices, some of which let it wait, longer than a BIOS keeps keys.
+const LISTED: Step = Step::Screen(")\ngrub>");
 
 /// Two kinds of lines of GRUB's `lsmmap`.
 const LSMMAP: &[Differs] = &[Differs::Map {
