@@ -18,6 +18,8 @@ enum What {
     Pass,
     /// The bit follows the guest's CR4, not the VMM's.
     Follow(u64),
+    /// The bit is the CPU's while the guest's CR4 has this one, which the VMM's has.
+    While(u64),
     /// Intel's CPUs say it in 64-bit code alone (SDM 2A, CPUID), and the VMM's is.
     In64BitCode,
     /// The bits read as 0 where the CPU cannot give it to a guest.
@@ -46,6 +48,11 @@ const fn unless(subleaf: u32, register: usize, bits: u32, absent: fn(&Absent) ->
     Rule { subleaf: Some(subleaf), register, bits, what: What::Unless(absent), why }
 }
 
+/// Of leaf 7, subleaf 1.
+const fn instructions(register: usize, bits: u32, why: &'static str) -> Rule {
+    Rule { subleaf: Some(1), register, bits, what: What::Conceal, why }
+}
+
 /// A whole leaf reads as 0 where the CPU cannot give a guest what it describes.
 const fn empty_unless(absent: fn(&Absent) -> bool) -> [Rule; 4] {
     const fn rule(register: usize, absent: fn(&Absent) -> bool) -> Rule {
@@ -69,7 +76,7 @@ const fn empty(why: &'static str) -> [Rule; 4] {
 }
 
 /// One table for both vendors, by leaf. All that is not here passes: the machine is the guest's.
-const POLICY: [(u32, &[Rule]); 9] = [
+const POLICY: [(u32, &[Rule]); 10] = [
     (
         1,
         &[
@@ -108,6 +115,17 @@ const POLICY: [(u32, &[Rule]); 9] = [
                 1 << 2,
                 "SGX: its memory is set aside by the firmware, outside the hole; ENCLS and ENCLV do not exit",
             ),
+            instructions(
+                EAX,
+                1 << 27,
+                "RDMSRLIST, WRMSRLIST: #UD in a guest without a third set of controls",
+            ),
+            instructions(
+                ECX,
+                1 << 5,
+                "RDMSR and WRMSRNS with a number in the code: their exits are others",
+            ),
+            instructions(EDX, 1 << 15, "URDMSR, UWRMSR: as those"),
             // On AMD there is none; on Intel it writes through the nested tables with a control of its own.
             unless(0, EBX, 1 << 25, |absent| absent.trace),
             unless(0, EBX, 1 << 10, |absent| absent.invpcid),
@@ -166,8 +184,30 @@ const POLICY: [(u32, &[Rule]); 9] = [
             pass(1, EDX, 1 << 19, "AVX10: as AMX"),
         ],
     ),
-    (0xd, &[unless(1, EAX, 1 << 3, |absent| absent.xsaves)]),
+    (
+        0xd,
+        &[
+            unless(1, EAX, 1 << 3, |absent| absent.xsaves),
+            // What the CPU cannot keep to the guest would come back by XRSTORS.
+            unless(1, ECX, 1 << 8, |absent| absent.trace),
+            unless(8, EAX, u32::MAX, |absent| absent.trace),
+            unless(8, ECX, u32::MAX, |absent| absent.trace),
+            unless(1, ECX, 1 << 15, |absent| absent.branch_records),
+            unless(15, EAX, u32::MAX, |absent| absent.branch_records),
+            unless(15, ECX, u32::MAX, |absent| absent.branch_records),
+        ],
+    ),
     (0x14, &empty_unless(|absent| absent.trace)),
+    (
+        0x19,
+        &[Rule {
+            subleaf: None,
+            register: EBX,
+            bits: 1,
+            what: What::While(cr::CR4_KL),
+            why: "AESKLE copies the guest's CR4.KL, where the firmware left key locker on",
+        }],
+    ),
     (0x1c, &empty_unless(|absent| absent.branch_records)),
     (
         0x23,
@@ -235,7 +275,8 @@ fn apply(rules: &[Rule], subleaf: u32, vcpu: &dyn Vcpu, out: &mut [u32; 4]) {
                 }
                 false
             }
-            What::Unless(_) | What::In64BitCode => continue,
+            What::While(bit) if cr4 & bit == 0 => false,
+            What::Unless(_) | What::In64BitCode | What::While(_) => continue,
             // Where the CPU lacks the feature the guest's CR4 bit cannot be set either.
             What::Follow(bit) => cr4 & bit != 0,
         };

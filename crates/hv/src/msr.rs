@@ -67,6 +67,14 @@ const fn is_record(register: u32) -> bool {
     matches!(register, msr::TRACE_FIRST..=msr::TRACE_LAST | msr::LBR_CTL | msr::LBR_DEPTH)
 }
 
+/// Components of XSS that the guest cannot have, for XRSTORS would load their MSRs past the permission map.
+fn hidden_components(vcpu: &dyn Vcpu) -> u64 {
+    let absent = vcpu.capabilities().absent;
+    let trace = if absent.trace { msr::XSS_TRACE } else { 0 };
+    let records = if absent.branch_records { msr::XSS_BRANCH_RECORDS } else { 0 };
+    trace | records
+}
+
 /// Ask for the exits this module handles. On Intel EFER is exchanged by entries and exits and has no bit of the VMM's.
 pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     if vcpu.capabilities().vmx {
@@ -83,6 +91,9 @@ pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
             for register in [msr::LBR_CTL, msr::LBR_DEPTH] {
                 vcpu.watch_msr(register, true, true);
             }
+        }
+        if hidden_components(vcpu) != 0 {
+            vcpu.watch_msr(msr::XSS, false, true);
         }
         for register in [msr::APIC_BASE, msr::BIOS_UPDT_TRIG, msr::TME_ACTIVATE] {
             vcpu.watch_msr(register, false, true);
@@ -180,6 +191,7 @@ pub(crate) fn write<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
             let value = old & !SYSCFG_FREE | value & SYSCFG_FREE;
             machine.host.write_msr(register, value)
         }),
+        msr::XSS if value & hidden_components(vcpu) != 0 => false,
         msr::PATCH_LOADER => microcode::load(machine, vcpu, value),
         msr::BIOS_UPDT_TRIG => microcode::load_intel(machine, vcpu, value),
         _ if mtrrs().any(|it| it == register) => write_mtrr(machine, vcpu, register, value),

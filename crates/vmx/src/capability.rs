@@ -55,6 +55,8 @@ pub struct Controls {
     pub revision: u32,
     /// CR0 bits that must be 1 in the guest, CR4 bits that must.
     pub fixed: (u64, u64),
+    /// Those that may be.
+    pub allowed: (u64, u64),
     /// The preemption timer counts when this bit of the TSC changes.
     pub timer_shift: u8,
     /// INVEPT can be told one context.
@@ -122,7 +124,7 @@ const SECONDARY: Set = Set {
         (secondary::UNRESTRICTED, "unrestricted guest"),
     ],
     must: secondary::EPT | secondary::VPID | secondary::UNRESTRICTED,
-    may: INSTRUCTIONS | secondary::TRACE,
+    may: INSTRUCTIONS | secondary::TRACE | secondary::CONCEAL,
     never: secondary::TRACE,
 };
 
@@ -139,8 +141,12 @@ const EXIT: Set = Set {
         | exit::LOAD_PAT
         | exit::SAVE_EFER
         | exit::LOAD_EFER,
-    may: exit::SAVE_TIMER | exit::CLEAR_TRACE | exit::CLEAR_LBR,
-    never: exit::CLEAR_TRACE | exit::CLEAR_LBR,
+    may: exit::SAVE_TIMER
+        | exit::CLEAR_TRACE
+        | exit::CLEAR_LBR
+        | exit::CLEAR_BOUNDS
+        | exit::CONCEAL,
+    never: exit::CLEAR_TRACE | exit::CLEAR_LBR | exit::CLEAR_BOUNDS,
 };
 
 const ENTRY: Set = Set {
@@ -151,8 +157,8 @@ const ENTRY: Set = Set {
         (entry::LOAD_EFER, "EFER at entries"),
     ],
     must: entry::LOAD_DEBUG | entry::LOAD_PAT | entry::LOAD_EFER,
-    may: entry::LOAD_TRACE | entry::LOAD_LBR,
-    never: entry::GUEST_LONG | entry::LOAD_TRACE | entry::LOAD_LBR,
+    may: entry::LOAD_TRACE | entry::LOAD_LBR | entry::LOAD_BOUNDS | entry::CONCEAL,
+    never: entry::GUEST_LONG | entry::LOAD_TRACE | entry::LOAD_LBR | entry::LOAD_BOUNDS,
 };
 
 impl Set {
@@ -224,15 +230,21 @@ impl Controls {
             entry,
             revision: (about & basic::REVISION) as u32,
             fixed: (read(msr::VMX_CR0_FIXED0), read(msr::VMX_CR4_FIXED0)),
+            allowed: (read(msr::VMX_CR0_FIXED1), read(msr::VMX_CR4_FIXED1)),
             timer_shift: (read(msr::VMX_MISC) & misc::TIMER_SHIFT) as u8,
             invept_single: tables & ept_vpid::INVEPT_SINGLE != 0,
             string_io: about & basic::STRING_IO != 0,
         };
         this.trace_whole_or_not(read(msr::VMX_MISC));
-        // Off at each exit and on again at the entry, or the guest would read the VMM's branches.
-        if this.exit & exit::CLEAR_LBR == 0 || this.entry & entry::LOAD_LBR == 0 {
-            this.exit &= !exit::CLEAR_LBR;
-            this.entry &= !entry::LOAD_LBR;
+        // Off at each exit and on again at the entry: the guest would read the VMM's branches, and those would clear its
+        // bounds.
+        for (off, on) in
+            [(exit::CLEAR_LBR, entry::LOAD_LBR), (exit::CLEAR_BOUNDS, entry::LOAD_BOUNDS)]
+        {
+            if this.exit & off == 0 || this.entry & on == 0 {
+                this.exit &= !off;
+                this.entry &= !on;
+            }
         }
         Ok(this)
     }
@@ -258,15 +270,26 @@ impl Controls {
     }
 }
 
-/// What is to be written to IA32_FEATURE_CONTROL so that VMXON works, if anything.
+/// What else an OS would switch on in an IA32_FEATURE_CONTROL that it finds unlocked: by CPUID 7.0 EBX and ECX, and
+/// IA32_MCG_CAP.
+#[must_use]
+pub const fn offered(ebx: u32, ecx: u32, mcg_cap: u64) -> u64 {
+    let sgx = if ebx & 1 << 2 != 0 { feature_control::SGX } else { 0 };
+    let launch = if ecx & 1 << 30 != 0 { feature_control::SGX_LAUNCH } else { 0 };
+    let local = if mcg_cap & 1 << 27 != 0 { feature_control::LOCAL_MACHINE_CHECK } else { 0 };
+    sgx | launch | local
+}
+
+/// What is to be written to IA32_FEATURE_CONTROL so that VMXON works, if anything; with it goes what the CPU has
+/// [`offered`], for the guest finds the register locked.
 ///
 /// # Errors
 /// [`Refusal::LockedOff`].
-pub const fn feature_control(now: u64) -> Result<Option<u64>, Refusal> {
+pub const fn feature_control(now: u64, offered: u64) -> Result<Option<u64>, Refusal> {
     match (now & feature_control::LOCK != 0, now & feature_control::VMX != 0) {
         (true, true) => Ok(None),
         (true, false) => Err(Refusal::LockedOff),
-        (false, _) => Ok(Some(now | feature_control::LOCK | feature_control::VMX)),
+        (false, _) => Ok(Some(now | offered | feature_control::LOCK | feature_control::VMX)),
     }
 }
 

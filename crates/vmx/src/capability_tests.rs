@@ -20,6 +20,8 @@ pub(crate) fn haswell(save: bool, true_controls: bool) -> impl Fn(u32) -> u64 {
         msr::VMX_EPT_VPID => 0x0f01_0611_4141,
         msr::VMX_CR0_FIXED0 => 0x8000_0021,
         msr::VMX_CR4_FIXED0 => 0x2000,
+        msr::VMX_CR0_FIXED1 => 0xffff_ffff,
+        msr::VMX_CR4_FIXED1 => 0x0017_27ff | 1 << 17,
         _ => 0,
     }
 }
@@ -67,7 +69,7 @@ fn instructions_are_switched_on_where_the_cpu_can() {
     }
     // What would exit, or change what an instruction does, stays off where it can.
     let all = Controls::new(|register| with_more(register, !0, !0, 0xffff, !0)).unwrap();
-    let known = SECONDARY.must | INSTRUCTIONS;
+    let known = SECONDARY.must | INSTRUCTIONS | secondary::CONCEAL;
     assert_eq!(all.secondary, known);
 }
 
@@ -90,6 +92,15 @@ fn branch_records_are_exchanged_or_concealed() {
     for (may, got) in
         [((out, into), (out, into)), ((out, 0), (0, 0)), ((0, into), (0, 0)), ((0, 0), (0, 0))]
     {
+        let found = Controls::new(|register| with_more(register, 0, may.0, may.1, 0)).unwrap();
+        assert_eq!((found.exit & out, found.entry & into), got);
+    }
+}
+
+#[test]
+fn supervisor_bounds_are_off_in_the_vmm_or_left_alone() {
+    let (out, into) = (exit::CLEAR_BOUNDS, entry::LOAD_BOUNDS);
+    for (may, got) in [((out, into), (out, into)), ((out, 0), (0, 0)), ((0, into), (0, 0))] {
         let found = Controls::new(|register| with_more(register, 0, may.0, may.1, 0)).unwrap();
         assert_eq!((found.exit & out, found.entry & into), got);
     }
@@ -160,8 +171,10 @@ fn any_capabilities_give_lawful_controls_or_a_refusal() {
 
 #[test]
 fn the_firmware_s_lock_is_respected() {
-    assert_eq!(feature_control(5), Ok(None));
-    assert_eq!(feature_control(1), Err(Refusal::LockedOff));
-    assert_eq!(feature_control(0), Ok(Some(5)));
-    assert_eq!(feature_control(1 << 18), Ok(Some(5 | 1 << 18)));
+    assert_eq!(feature_control(5, 1 << 20), Ok(None));
+    assert_eq!(feature_control(1, 0), Err(Refusal::LockedOff));
+    assert_eq!(feature_control(0, 0), Ok(Some(5)));
+    assert_eq!(feature_control(1 << 18, 0), Ok(Some(5 | 1 << 18)));
+    assert_eq!(feature_control(0, offered(!0, !0, u64::MAX)), Ok(Some(0x16_0005)));
+    assert_eq!(offered(!(1 << 2), !(1 << 30), !(1 << 27)), 0);
 }

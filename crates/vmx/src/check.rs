@@ -96,7 +96,9 @@ impl State<'_> {
         let free = if self.unrestricted() { cr::CR0_PE | cr::CR0_PG } else { 0 };
         let (protected, paging) = (cr0 & cr::CR0_PE != 0, cr0 & cr::CR0_PG != 0);
         require(cr0 & fixed0 & !free == fixed0 & !free, "CR0", "a bit that must be 1 is 0")?;
-        require(cr0 >> 32 == 0, "CR0", "a bit that must be 0 is 1")?;
+        let (allowed0, allowed4) = self.controls.allowed;
+        require(cr0 & !allowed0 == 0, "CR0", "a bit that must be 0 is 1")?;
+        require(cr4 & !allowed4 == 0, "CR4", "a bit that must be 0 is 1")?;
         require(protected || !paging, "CR0", "PG without PE")?;
         require(cr0 & cr::CR0_WP != 0 || cr4 & cr::CR4_CET == 0, "CR4", "CET without CR0.WP")?;
         require(cr4 & fixed4 == fixed4, "CR4", "a bit that must be 1 is 0")?;
@@ -121,6 +123,8 @@ impl State<'_> {
             "a bit beyond the physical addresses is 1",
         )?;
         require(self.get(field::GUEST_DR7) >> 32 == 0, "DR7", "bits 63 to 32 are not 0")?;
+        let records = self.get(field::GUEST_DEBUGCTL);
+        require(records & !0xffc7 == 0, "DEBUGCTL", "a reserved bit is 1")?;
         let pat = self.get(field::GUEST_PAT).to_le_bytes();
         require(
             pat.iter().all(|kind| matches!(kind, 0 | 1 | 4..=7)),
@@ -302,6 +306,19 @@ impl State<'_> {
         require(self.get(field::LINK_POINTER) == u64::MAX, "VMCS link pointer", "not all ones")
     }
 
+    /// SDM 3C, 26.3.1.6.
+    fn pae_pointers(&self) -> Checked {
+        let cr4 = self.get(field::GUEST_CR4);
+        let pae = self.get(field::GUEST_CR0) & cr::CR0_PG != 0 && cr4 & cr::CR4_PAE != 0;
+        if !pae || self.long() {
+            return Ok(());
+        }
+        const RESERVED: u64 = 0b1_1110_0110 | 0xfff << 52;
+        let lawful = |at| self.get(at) & 1 == 0 || self.get(at) & RESERVED == 0;
+        let all = (field::GUEST_PDPTE0..).step_by(2).take(4).all(lawful);
+        require(all, "PAE's page-directory pointers", "a reserved bit is 1")
+    }
+
     /// What is injected (SDM 3C, 26.2.1.3).
     fn event(&self) -> Checked {
         const EVENT: &str = "VM-entry interruption information";
@@ -340,7 +357,8 @@ pub fn guest_state(controls: &Controls, read: &dyn Fn(u32) -> u64) -> Checked {
     }
     state.tables()?;
     state.flags(cs)?;
-    state.other(ss)
+    state.other(ss)?;
+    state.pae_pointers()
 }
 
 /// What a VM-instruction error means (SDM 3C, table 30-1).
@@ -386,7 +404,13 @@ impl Vmx {
     fn name_check(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         match guest_state(&self.parts.controls, &vmread) {
             Err(Failed(name, what)) => write!(out, ": {name}: {what}"),
-            Ok(()) => out.write_str(": none of the checks known fails"),
+            // What the CPU itself says (SDM 3C, 26.8).
+            Ok(()) => match vmread(field::QUALIFICATION) {
+                2 => out.write_str(": PAE's page-directory pointers"),
+                3 => out.write_str(": an NMI is injected where it cannot be"),
+                4 => out.write_str(": VMCS link pointer"),
+                _ => out.write_str(": none of the checks known fails"),
+            },
         }
     }
 }

@@ -47,6 +47,7 @@ fn check(fields: &HashMap<u32, u64>) -> Checked {
     let controls = Controls {
         secondary: secondary::UNRESTRICTED,
         fixed: (0x8000_0021, 0x2000),
+        allowed: (0xffff_ffff, 0x0037_27ff),
         ..Controls::default()
     };
     guest_state(&controls, &|field| fields.get(&field).copied().unwrap_or(0))
@@ -68,6 +69,9 @@ fn each_fault_has_its_name() {
     long(field::GUEST_CR0, 0x8005_0013, "CR0");
     long(field::GUEST_CR0, 0x0005_0033, "CR0, CR4");
     long(field::GUEST_CR4, 0xa0, "CR4");
+    long(field::GUEST_CR0, 0x1_8005_0033, "CR0");
+    long(field::GUEST_CR4, 0x0100_20a0, "CR4");
+    long(field::GUEST_DEBUGCTL, 1 << 3, "DEBUGCTL");
     long(field::GUEST_EFER, 0x901, "EFER");
     long(field::GUEST_EFER, 0x1d01, "EFER");
     long(field::GUEST_PAT, 2, "PAT");
@@ -86,6 +90,18 @@ fn each_fault_has_its_name() {
     long(field::ENTRY_EVENT, 0x8000_0020, "RFLAGS");
     long(field::ENTRY_EVENT, 0x8000_030d, "VM-entry interruption information");
     long(field::LINK_POINTER, 0, "VMCS link pointer");
+}
+
+#[test]
+fn pae_pointers_have_reserved_bits() {
+    let mut fields = real_mode();
+    fields.extend([(field::GUEST_CR0, 0x8000_0031), (field::GUEST_CR4, 0x2020)]);
+    fields.insert(field::GUEST_PDPTE0 + 4, 0x1001);
+    assert_eq!(check(&fields), Ok(()));
+    fields.insert(field::GUEST_PDPTE0 + 6, 0x1007);
+    assert_eq!(check(&fields).unwrap_err().0, "PAE's page-directory pointers");
+    fields.insert(field::GUEST_PDPTE0 + 6, 0x1006);
+    assert_eq!(check(&fields), Ok(()), "not present");
 }
 
 #[test]

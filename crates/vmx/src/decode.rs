@@ -40,7 +40,10 @@ pub fn decode(reason: u32, string_io: bool, read: impl Fn(u32) -> u64) -> Exit {
         exit::INVD => Exit::Invd,
         exit::XSETBV => Exit::Xsetbv,
         exit::VMCALL => Exit::Hypercall,
+        // XSAVES and XRSTORS exit only for a component that is concealed.
         exit::GETSEC
+        | exit::XSAVES
+        | exit::XRSTORS
         | exit::VMCLEAR..=exit::VMXON
         | exit::INVEPT
         | exit::INVVPID

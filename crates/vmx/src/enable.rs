@@ -1,5 +1,5 @@
 //! Switching VMX on for one CPU.
-use crate::capability::{Controls, Refusal, feature_control};
+use crate::capability::{Controls, Refusal, feature_control, offered};
 use crate::switch::{
     rdmsr, read_cr0, read_cr4, vmptrld_cleared, vmxon, write_cr0, write_cr4, wrmsr,
 };
@@ -27,7 +27,9 @@ pub unsafe fn enable(on: Region, vmcs: Region) -> Result<Controls, Refusal> {
     if __cpuid(1).ecx & 1 << 5 == 0 {
         return Err(Refusal::NoVmx);
     }
-    let allow = feature_control(rdmsr(msr::FEATURE_CONTROL))?;
+    let leaf = __cpuid(7);
+    let offers = offered(leaf.ebx, leaf.ecx, rdmsr(msr::MCG_CAP));
+    let allow = feature_control(rdmsr(msr::FEATURE_CONTROL), offers)?;
     let controls = Controls::new(rdmsr)?;
     let (cr0, cr4) = controls.fixed;
     // SAFETY: the MSR is not locked, and the bits are those SDM 3C, 23.7 names; the fixed bits are what VMX
@@ -38,7 +40,9 @@ pub unsafe fn enable(on: Region, vmcs: Region) -> Result<Controls, Refusal> {
             wrmsr(msr::FEATURE_CONTROL, value);
         }
         write_cr0(read_cr0() | cr0 | cr::CR0_NE);
-        write_cr4(read_cr4() | cr4 | cr::CR4_VMXE);
+        // With KL the VMM's CPUID says whether the firmware left key locker on; `hv` shows it by the guest's CR4.
+        let locker = if leaf.ecx & 1 << 23 != 0 { cr::CR4_KL } else { 0 };
+        write_cr4(read_cr4() | cr4 | cr::CR4_VMXE | locker);
         on.page.write(controls.revision);
         vmcs.page.write(controls.revision);
         vmxon(on.hpa) && vmptrld_cleared(vmcs.hpa)

@@ -163,7 +163,10 @@ impl Vmx {
         vmwrite(field::CR0_MASK, cr::CR0_NE);
         vmwrite(field::CR4_MASK, CR4_OURS);
         if secondary & secondary::XSAVES != 0 {
-            vmwrite(field::XSS_EXITING, 0);
+            let absent = self.offers().absent;
+            let trace = if absent.trace { msr::XSS_TRACE } else { 0 };
+            let records = if absent.branch_records { msr::XSS_BRANCH_RECORDS } else { 0 };
+            vmwrite(field::XSS_EXITING, trace | records);
         }
         debug_assert!(pin & pin::TIMER != 0 && primary & primary::SECONDARY != 0);
     }

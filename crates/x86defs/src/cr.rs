@@ -29,6 +29,8 @@ pub const CR4_SMXE: u64 = 1 << 14;
 pub const CR4_PCIDE: u64 = 1 << 17;
 /// The OS uses XSAVE.
 pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// Key locker.
+pub const CR4_KL: u64 = 1 << 19;
 /// Protection keys for user pages.
 pub const CR4_PKE: u64 = 1 << 22;
 /// Control-flow enforcement.

@@ -178,3 +178,9 @@ pub const SMM_CTL: u32 = 0xc001_0116;
 pub const VM_HSAVE_PA: u32 = 0xc001_0117;
 /// SVM key (APM 2, 15.30.5).
 pub const SVM_KEY: u32 = 0xc001_0118;
+/// Components of the state that XSAVES and XRSTORS manage (SDM 1, 13.3).
+pub const XSS: u32 = 0xda0;
+/// XSS: the processor trace's state.
+pub const XSS_TRACE: u64 = 1 << 8;
+/// XSS: the state of architectural last branch records.
+pub const XSS_BRANCH_RECORDS: u64 = 1 << 15;

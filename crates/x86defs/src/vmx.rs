@@ -90,6 +90,12 @@ pub mod feature_control {
     pub const VMX_IN_SMX: u64 = 1 << 1;
     /// VMXON may be executed outside SMX operation.
     pub const VMX: u64 = 1 << 2;
+    /// SGX's launch keys can be chosen.
+    pub const SGX_LAUNCH: u64 = 1 << 17;
+    /// SGX may be used.
+    pub const SGX: u64 = 1 << 18;
+    /// Machine checks may come to one CPU alone.
+    pub const LOCAL_MACHINE_CHECK: u64 = 1 << 20;
 }
 
 /// IA32_VMX_BASIC (SDM 3D, A.1).

@@ -122,6 +122,13 @@ pub(super) fn set<H: Host>(
     }
 }
 
+/// The bits of CR3 that switch linear-address masking on (SDM 3A, 4.5.2, Intel's CPUs of 2023 and later).
+fn lam<H: Host>(host: &H, mode: Mode) -> u64 {
+    let [subleaves, ..] = host.cpuid(7, 0);
+    let has = mode.efer & cr::EFER_LMA != 0 && subleaves >= 1 && host.cpuid(7, 1)[0] & 1 << 26 != 0;
+    if has { 3 << 61 } else { 0 }
+}
+
 /// CR3 has as many bits as a physical address, 32 outside long mode (APM 2, 5.3.2 and 5.2.1).
 fn cr3<H: Host>(host: &H, vcpu: &mut dyn Vcpu, value: u64) -> Result<(), Refused> {
     let mode = Mode::of(vcpu);
@@ -132,7 +139,7 @@ fn cr3<H: Host>(host: &H, vcpu: &mut dyn Vcpu, value: u64) -> Result<(), Refused
         require(mode.cr4 & CR4_PCIDE != 0 || value & 0xfe7 == 0)?;
         (eax & 0xff).clamp(32, 52)
     };
-    require(value.wrapping_shr(bits) == 0)?;
+    require((value & !lam(host, mode)).wrapping_shr(bits) == 0)?;
     vcpu.set_system(System::Cr3, value);
     load_pae_pointers(host, vcpu);
     vcpu.flush();

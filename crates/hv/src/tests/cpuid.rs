@@ -32,7 +32,24 @@ fn virtualisation_is_concealed() {
     assert_eq!(ask(&mut bench, 0x8000_000a, 0), [0; 4]);
     assert_eq!(ask(&mut bench, 0x8000_001f, 0), [0; 4]);
     assert_eq!(ask(&mut bench, 1, 0)[2] & (1 << 5 | 1 << 6), 0, "VMX and SMX");
-    assert_eq!(ask(&mut bench, 7, 1)[0], ALL & !(1 << 17), "FRED");
+    let [eax, ebx, ecx, edx] = ask(&mut bench, 7, 1);
+    assert_eq!(eax, ALL & !(1 << 17 | 1 << 27), "FRED, lists of MSRs");
+    assert_eq!(
+        [ebx, ecx, edx],
+        [ALL, ALL & !(1 << 5), ALL & !(1 << 15)],
+        "MSRs by other instructions"
+    );
+}
+
+/// The VMM's CR4 has KL where the CPU has key locker, so that its CPUID says what the firmware left of it.
+#[test]
+fn key_locker_is_on_while_the_guest_has_it_on() {
+    let mut bench = Bench::new();
+    assert_eq!(ask(&mut bench, 0x19, 0)[1], ALL & !1);
+    bench.vcpu.change(System::Cr4, cr::CR4_KL, true);
+    assert_eq!(ask(&mut bench, 0x19, 0)[1], ALL);
+    bench.machine.host.cpuid.borrow_mut().insert(0x19, [0; 4]);
+    assert_eq!(ask(&mut bench, 0x19, 0)[1], 0, "the firmware has switched it off");
 }
 
 #[test]

@@ -57,6 +57,22 @@ fn vmx_is_not_there() {
     assert!(!write(&mut bench, msr::FEATURE_CONTROL, 0x2_0001));
 }
 
+/// XRSTORS would load the trace's MSRs past the permission map.
+#[test]
+fn what_is_concealed_does_not_come_back_by_xrstors() {
+    for (trace, branch_records, hidden) in
+        [(true, false, 1 << 8), (false, true, 1 << 15), (false, false, 0)]
+    {
+        let mut bench = intel();
+        bench.vcpu.capabilities.absent = Absent { trace, branch_records, ..Absent::default() };
+        put(&bench, msr::XSS, 0);
+        assert!(write(&mut bench, msr::XSS, 1 << 11));
+        for bit in [1 << 8, 1 << 15] {
+            assert_eq!(write(&mut bench, msr::XSS, bit), hidden != bit, "{bit:#x} of {hidden:#x}");
+        }
+    }
+}
+
 /// Encryption that begins makes other numbers of addresses, and of memory other contents.
 #[test]
 fn memory_encryption_stays_as_it_is() {

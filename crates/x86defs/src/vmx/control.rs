@@ -50,6 +50,8 @@ pub mod secondary {
     pub const UNRESTRICTED: u32 = 1 << 7;
     /// INVPCID exists.
     pub const INVPCID: u32 = 1 << 12;
+    /// Packets of processor trace do not tell of VMX.
+    pub const CONCEAL: u32 = 1 << 19;
     /// XSAVES and XRSTORS exist.
     pub const XSAVES: u32 = 1 << 20;
     /// Processor trace writes through the EPT.
@@ -74,6 +76,10 @@ pub mod exit {
     pub const LOAD_EFER: u32 = 1 << 21;
     /// Save what is left of the preemption timer.
     pub const SAVE_TIMER: u32 = 1 << 22;
+    /// Switch supervisor bounds off (BNDCFGS).
+    pub const CLEAR_BOUNDS: u32 = 1 << 23;
+    /// No packet of processor trace tells of the exit.
+    pub const CONCEAL: u32 = 1 << 24;
     /// Switch processor trace off.
     pub const CLEAR_TRACE: u32 = 1 << 25;
     /// Switch architectural last branch records off.
@@ -90,6 +96,10 @@ pub mod entry {
     pub const LOAD_PAT: u32 = 1 << 14;
     /// Load EFER.
     pub const LOAD_EFER: u32 = 1 << 15;
+    /// Load BNDCFGS.
+    pub const LOAD_BOUNDS: u32 = 1 << 16;
+    /// No packet of processor trace tells of the entry.
+    pub const CONCEAL: u32 = 1 << 17;
     /// Load the processor trace's control.
     pub const LOAD_TRACE: u32 = 1 << 18;
     /// Load the control of architectural last branch records.

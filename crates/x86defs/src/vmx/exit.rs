@@ -66,5 +66,9 @@ pub const PREEMPTION_TIMER: u32 = 52;
 pub const INVVPID: u32 = 53;
 /// XSETBV.
 pub const XSETBV: u32 = 55;
+/// XSAVES, of a component that is to exit.
+pub const XSAVES: u32 = 63;
+/// XRSTORS, of a component that is to exit.
+pub const XRSTORS: u32 = 64;
 /// VMFUNC.
 pub const VMFUNC: u32 = 59;
