@@ -64,6 +64,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86+", "boot/memtest86+.bin"),
             &[Step::Screen("1 Active"), Step::Type("c"), Step::Screen("Settings")],
         )
+        .on(small_on_bochs)
         .but(MEMTEST)
         .within(180)),
     },
@@ -75,6 +76,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86", "boot/memtest86.bin"),
             &[Step::Screen("CPUs_Active:     1"), Step::Type("c"), Step::Screen("Settings")],
         )
+        .on(small_on_bochs)
         .but(MEMTEST)),
     },
 ];
