@@ -5,7 +5,7 @@ mod hardware;
 mod target;
 
 pub(crate) use breakpoints::Debugger;
-pub(crate) use hardware::mov_dr;
+pub(crate) use hardware::{mov_dr, registers_cleared};
 
 use crate::instruction::{code_address, fault, inject_db, skip};
 use crate::{Cpu, Host, Machine, nmi, step, tsc};
@@ -115,7 +115,6 @@ pub(crate) fn stop<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
                     machine.host.leave_note(Note { wait: true });
                 }
                 machine.host.reset();
-                machine.log(format_args!("no reset worked: the guest goes on"));
                 break false;
             }
             Action::None | Action::Interrupt => {}

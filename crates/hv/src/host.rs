@@ -44,7 +44,7 @@ pub trait Host: PhysRead {
     fn hole(&self) -> Span;
     /// The addresses around `gpa` that are RAM, or no RAM, as it is: the first, the last, and which.
     fn extent(&self, gpa: u64) -> (u64, u64, bool);
-    /// Reset the machine by the means it offers. Returns if none worked.
+    /// Reset the machine by the means it offers; at last by a shutdown of the CPU, so a real one does not return.
     fn reset(&self);
 
     /// The two bytes at `gpa`, within a page.

@@ -34,6 +34,7 @@ mod msr;
 mod nested;
 mod nmi;
 mod ports;
+mod post;
 mod probe;
 mod report;
 mod run;

@@ -39,6 +39,12 @@ impl Nmi {
     }
 }
 
+/// After an INIT none is waiting, and none is blocked.
+pub(crate) fn forget(cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    cpu.nmi = Nmi::default();
+    vcpu.intercept(Intercept::Iret, false);
+}
+
 /// A physical NMI may have been taken. The guest gets it, unless it was the VMM's own.
 pub(crate) fn arrived<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     if vcpu.take_nmi() && !counter::took(machine, cpu, vcpu) {

@@ -1,6 +1,6 @@
 //! The ports that protect the VMM: its own UARTs, which are not there for the guest, and the two A20
 //! gates, which must never mask the VMM's own accesses.
-use crate::{Cpu, Host, Machine, instruction::retire, string_io};
+use crate::{Cpu, Host, Machine, instruction::retire, post, string_io};
 use vcpu::{Gpr, PortIo, Vcpu};
 
 const KBC_DATA: u16 = 0x60;
@@ -122,6 +122,9 @@ fn input_byte<H: Host>(machine: &Machine<H>, port: u16) -> u8 {
 fn output_byte<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, port: u16, value: u8) {
     if hidden(machine, port) {
         return;
+    }
+    if port == KBC_COMMAND && post::begun(machine, vcpu) {
+        post::reset(machine);
     }
     let mut forward = value;
     let mut devices = machine.devices.lock();

@@ -103,7 +103,9 @@ pub(crate) fn init<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
     if vcpu.take_init() {
         step::abandon(machine, cpu, vcpu);
         cpu.halted = false;
+        nmi::forget(cpu, vcpu);
         vcpu.init();
+        debug::registers_cleared(machine, vcpu);
     }
 }
 
@@ -136,7 +138,7 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         Exit::SoftwareInterrupt => step::software_interrupt(machine, cpu, vcpu),
         Exit::Hypercall => probe::hypercall(machine, cpu, vcpu),
         Exit::Virtualisation => inject_ud(vcpu),
-        Exit::TripleFault => triple_fault(machine, cpu, vcpu),
+        Exit::TripleFault => triple_fault(machine),
         Exit::NmiWindow => nmi::window(cpu, vcpu),
         Exit::Stepped => debug::stepped(machine, cpu, vcpu),
         Exit::Xsetbv => xcr::write(machine, cpu, vcpu),
@@ -198,9 +200,7 @@ fn settle<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
 }
 
 /// A triple fault shuts the CPU down, and a PC's chipset answers with a reset.
-pub(crate) fn triple_fault<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+pub(crate) fn triple_fault<H: Host>(machine: &Machine<H>) {
     machine.log(format_args!("triple fault: machine reset"));
     machine.host.reset();
-    machine.log(format_args!("no reset worked: frozen"));
-    debug::stop(machine, cpu, vcpu, Stop::Interrupt);
 }

@@ -41,7 +41,7 @@ pub(crate) fn switch<H: Host>(
             fault(vcpu, vector, error | u32::from(external));
         }
         Meeting::Double => fault(vcpu, vector::DF, 0),
-        Meeting::Triple => run::triple_fault(machine, cpu, vcpu),
+        Meeting::Triple => run::triple_fault(machine),
     }
     // A handler that is such a task itself would come here for ever.
     debug::poll(machine, cpu, vcpu);

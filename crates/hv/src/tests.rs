@@ -17,6 +17,7 @@ mod monitor_trap;
 mod msr;
 mod nmi;
 mod ports;
+mod post;
 mod probe;
 mod random;
 mod rip;

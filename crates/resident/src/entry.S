@@ -18,6 +18,43 @@ run_on_stack:
     call rdx
     ud2
 
+# reset_last(): what resets a machine whose chipset's ways did nothing. The keyboard controller's pulse, and what chipsets make of
+# a shutdown, may be an INIT: VMX root operation blocks it (SDM 3C, 26.3; VMXOFF lets it in), GIF = 0 holds it and
+# VM_CR.R_INIT makes it an exception (APM 2, 15.17 and 15.28). So the extension is left before.
+.global reset_last
+reset_last:
+    mov rax, cr4
+    bt eax, 13                  # VMXE: Intel's
+    jnc 1f
+    vmxoff
+    jmp 2f
+1:  mov ecx, 0xc0000080
+    rdmsr
+    bt eax, 12                  # SVME
+    jnc 2f
+    mov ecx, 0xc0010114         # VM_CR
+    rdmsr
+    btr eax, 1                  # R_INIT
+    wrmsr
+    stgi
+    # The controller takes a command when its input buffer is empty; where there is none all bits are 1.
+2:  mov ecx, 0x10000
+3:  in al, 0x64
+    test al, 2
+    loopnz 3b
+    mov al, 0xfe
+    out 0x64, al
+    mov ecx, 0x10000            # about 1 microsecond each
+4:  in al, 0x61
+    loop 4b
+# An exception that cannot be delivered, twice.
+.global reset_shutdown
+reset_shutdown:
+    push 0
+    push 0
+    lidt [rsp]
+    ud2
+
 # Accesses that may raise #GP or #PF: the fault handler goes on at `refused`.
 # msr_read(edi: msr, rsi: *mut u64) -> eax: 1 if it was read
 .global msr_read

@@ -11,6 +11,7 @@ unsafe extern "C" {
     fn msr_read(msr: u32, value: *mut u64) -> u32;
     fn msr_write(msr: u32, value: u64) -> u32;
     fn xcr_write(register: u32, value: u64) -> u32;
+    fn reset_last() -> !;
     fn memory_read(to: *mut u8, from: u64, len: usize) -> u32;
 }
 
@@ -218,10 +219,14 @@ impl hv::Host for Pc {
         if self.reset.port != 0 {
             ports.write(self.reset.port, self.reset.value);
         }
-        // PIIX/ICH reset control: a hard reset; then the keyboard controller's pulse.
+        // PIIX/ICH reset control: a hard reset, which may take a moment (each read of port 61h about 1 microsecond).
         ports.write(0xcf9, 0x02);
         ports.write(0xcf9, 0x06);
-        ports.write(0x64, 0xfe);
+        for _ in 0..0x1_0000 {
+            ports.read(0x61);
+        }
+        // SAFETY: the guest does not run again, and nothing of the VMM is needed.
+        unsafe { reset_last() }
     }
 
     #[inline(always)]

@@ -118,6 +118,7 @@ impl Svm {
         this.set_exceptions();
         this.init();
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
+        this.set_segment(Seg::Idtr, Segment { limit: 0x3ff, ..Segment::default() });
         this.set_system(System::Rip, 0);
         this
     }

@@ -29,17 +29,20 @@ impl Vcpu for Svm {
         set(save, Seg::Ldtr, Segment::real(0, segment::LDT));
         set(save, Seg::Tr, Segment::real(0, segment::TSS_BUSY));
         set(save, Seg::Gdtr, Segment::real(0, 0));
-        set(save, Seg::Idtr, Segment { limit: 0x3ff, ..Segment::default() });
-        // INIT keeps CD and NW; the rest of EFER, PAT and the FPU stay as well.
+        set(save, Seg::Idtr, Segment::real(0, 0));
+        // INIT keeps CD and NW (APM 2, table 14-1), the FPU, XCR0, the TSC, the MTRRs and all MSRs but EFER.
         save.cr0 = cr::CR0_ET | save.cr0 & (cr::CR0_CD | cr::CR0_NW);
         (save.cr2, save.cr3, save.cr4) = (0, 0, 0);
-        save.efer &= !(cr::EFER_LMA | cr::EFER_LME | cr::EFER_SCE | cr::EFER_NXE);
+        save.efer = cr::EFER_SVME;
         save.cpl = 0;
         save.rip = 0xfff0;
         (save.rsp, save.rax) = (0, 0);
         save.rflags = rflags::RESERVED_ONE;
         save.dr6 = dr::DR6_INIT;
         save.dr7 = dr::DR7_INIT;
+        for n in 0..4 {
+            self.set_debug_address(n, 0);
+        }
         self.flush = self.flush_all;
     }
 

@@ -117,11 +117,20 @@ impl Vmx {
         this.write_controls();
         this.write_host();
         vmwrite(field::EPT_POINTER, root | EPTP_FLAGS);
-        vmwrite(field::GUEST_PAT, switch::rdmsr(msr::PAT));
+        // MSRs as the firmware leaves them.
+        for (to, register) in [
+            (field::GUEST_PAT, msr::PAT),
+            (field::GUEST_SYSENTER_CS, msr::SYSENTER_CS),
+            (field::GUEST_SYSENTER_ESP, msr::SYSENTER_ESP),
+            (field::GUEST_SYSENTER_EIP, msr::SYSENTER_EIP),
+        ] {
+            vmwrite(to, switch::rdmsr(register));
+        }
         this.set_exceptions(false);
         this.set_tick(TICK.0);
         this.init();
         this.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
+        this.set_segment(Seg::Idtr, Segment { limit: 0x3ff, ..Segment::default() });
         this.set_system(System::Rip, 0);
         this
     }

@@ -28,8 +28,9 @@ impl Vcpu for Vmx {
         self.set_segment(Seg::Ldtr, Segment::real(0, segment::LDT));
         self.set_segment(Seg::Tr, Segment::real(0, segment::TSS_BUSY));
         self.set_segment(Seg::Gdtr, Segment::real(0, 0));
-        self.set_segment(Seg::Idtr, Segment { limit: 0x3ff, ..Segment::default() });
-        // INIT keeps CD and NW (SDM 3A, table 9-1), which entries do not touch; the rest of EFER, PAT and the FPU too.
+        self.set_segment(Seg::Idtr, Segment::real(0, 0));
+        // INIT keeps CD and NW (SDM 3A, table 9-1), which entries do not touch. It keeps the FPU and XCR0 too, the TSC, the
+        // MTRRs and all MSRs but EFER, those of SYSENTER, PAT and DEBUGCTL among them.
         self.set_system(System::Efer, 0);
         self.set_system(System::Cr0, cr::CR0_ET | switch::read_cr0() & (cr::CR0_CD | cr::CR0_NW));
         for register in [System::Cr2, System::Cr3, System::Cr4] {
@@ -38,14 +39,10 @@ impl Vcpu for Vmx {
         self.set_system(System::Rflags, rflags::RESERVED_ONE);
         self.set_system(System::Dr6, dr::DR6_INIT);
         self.set_system(System::Dr7, dr::DR7_INIT);
-        for clear in [
-            field::GUEST_DEBUGCTL,
-            field::GUEST_INTERRUPTIBILITY,
-            field::GUEST_PENDING_DEBUG,
-            field::GUEST_SYSENTER_CS,
-            field::GUEST_SYSENTER_ESP,
-            field::GUEST_SYSENTER_EIP,
-        ] {
+        for n in 0..4 {
+            self.set_debug_address(n, 0);
+        }
+        for clear in [field::GUEST_INTERRUPTIBILITY, field::GUEST_PENDING_DEBUG] {
             update(clear, 0);
         }
         update(field::GUEST_ACTIVITY, activity::ACTIVE);

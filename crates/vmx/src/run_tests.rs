@@ -391,3 +391,39 @@ fn a_guest_that_exits_often_has_a_tick_where_the_timer_is_not_saved() {
     }
     panic!("no tick in ten milliseconds");
 }
+
+/// SDM 3A, table 9-1, the column of INIT.
+#[test]
+fn what_an_init_clears_and_what_it_keeps() {
+    const KEPT: [u32; 5] = [
+        field::GUEST_SYSENTER_CS,
+        field::GUEST_SYSENTER_ESP,
+        field::GUEST_SYSENTER_EIP,
+        field::GUEST_DEBUGCTL,
+        field::GUEST_PAT,
+    ];
+    let mut vcpu = guest();
+    for field in KEPT {
+        machine(|machine| machine.fields.insert(field, 0x0001_0203));
+    }
+    for n in 0..4 {
+        vcpu.set_debug_address(n, 0x1111 << n);
+    }
+    vcpu.set_system(System::Dr6, 0xffff_4ff1);
+    vcpu.set_system(System::Dr7, dr::DR7_INIT | 0xff);
+    vcpu.set_system(System::Efer, cr::EFER_LME | cr::EFER_NXE);
+    vcpu.set_system(System::Cr0, cr::CR0_PE | cr::CR0_ET | cr::CR0_CD);
+    vcpu.init();
+    assert_eq!(KEPT.map(vmread), [0x0001_0203; 5]);
+    assert_eq!([0, 1, 2, 3].map(|n| vcpu.debug_address(n)), [0; 4]);
+    let system = |register| vcpu.system(register);
+    assert_eq!((system(System::Dr6), system(System::Dr7)), (dr::DR6_INIT, dr::DR7_INIT));
+    assert_eq!((system(System::Cr0), system(System::Efer)), (cr::CR0_ET | cr::CR0_CD, 0));
+    assert_eq!([System::Cr2, System::Cr3, System::Cr4].map(system), [0; 3]);
+    assert_eq!((system(System::Rflags), system(System::Rip)), (2, 0xfff0));
+    for register in [Seg::Gdtr, Seg::Idtr, Seg::Ldtr, Seg::Tr, Seg::Es, Seg::Gs] {
+        let Segment { selector, limit, base, .. } = vcpu.segment(register);
+        assert_eq!((selector, limit, base), (0, 0xffff, 0), "{register:?}");
+    }
+    assert_eq!(vcpu.segment(Seg::Cs).base, 0xffff_0000);
+}

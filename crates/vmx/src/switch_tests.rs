@@ -37,6 +37,7 @@ pub(crate) struct Machine {
     pub(crate) next: VecDeque<Next>,
     pub(crate) entered: Vec<Entered>,
     pub(crate) controls: Controls,
+    pub(crate) dr: [u64; 4],
     pub(crate) dr6: u64,
     pub(crate) cr0: u64,
     /// Times the VMM's own handler of NMIs ran.
@@ -169,11 +170,13 @@ pub(crate) unsafe fn write_dr6(value: u64) {
     machine(|machine| machine.dr6 = value);
 }
 
-pub(crate) fn read_dr(_n: usize) -> u64 {
-    0
+pub(crate) fn read_dr(n: usize) -> u64 {
+    machine(|machine| machine.dr[n])
 }
 
-pub(crate) fn write_dr(_n: usize, _value: u64) {}
+pub(crate) fn write_dr(n: usize, value: u64) {
+    machine(|machine| machine.dr[n] = value);
+}
 
 pub(crate) fn table_bases() -> (u64, u64) {
     (0, 0)

@@ -15,8 +15,6 @@ const BOCHS: &[(&str, &str)] = &[
     ("debian.cpus", "Debian's Bochs has one processor"),
     ("debian.spcr", "Bochs has no table to be added"),
     ("stick.debian-ehci-sata", "Bochs has no SATA controller"),
-    ("reset.stick-jump", "Bochs's BIOS, executed from its first instruction again, resets nothing"),
-    ("grub.installed", "GRUB resets by a jump to the BIOS, and Bochs's resets nothing then"),
     ("network", "Bochs's network cards have no boot ROM"),
     ("vmm.interrupt-once", "what could go wrong there is TCG's"),
     ("system.debian-12", "Bochs has no AHCI controller, and no further disks at EHCI and xHCI"),

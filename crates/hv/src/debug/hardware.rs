@@ -198,6 +198,15 @@ impl Debugger {
     }
 }
 
+/// An INIT has cleared the guest's debug registers: while the analyst holds the real ones, the guest's own are elsewhere.
+pub(crate) fn registers_cleared<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
+    let Some(console) = &machine.console else { return };
+    let hardware = &mut console.lock().debugger.hardware;
+    if hardware.held() {
+        hardware.set_guest(vcpu, [0; 4], dr::DR7_INIT);
+    }
+}
+
 /// MOV from or to a debug register while the analyst holds some.
 pub(crate) fn mov_dr<H: Host>(
     machine: &Machine<H>,

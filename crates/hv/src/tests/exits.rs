@@ -78,10 +78,8 @@ fn instructions_of_svm_are_ud() {
 #[test]
 fn triple_fault_resets_the_machine() {
     let mut bench = Bench::new();
-    bench.line.packets(&["D"]);
     bench.exit(svm::decode::decode(exit::SHUTDOWN, 0, 0));
     assert_eq!(bench.machine.host.resets.get(), 1);
-    assert_eq!(bench.line.left(), 0, "no reset worked: the analyst is served");
 }
 
 #[test]

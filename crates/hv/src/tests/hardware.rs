@@ -1,7 +1,7 @@
 //! The debug registers, shared by the guest and the analyst (APM 2, 13.1).
 use super::bench::{Bench, CODE};
-use vcpu::{Event, Exit, Gpr, Intercept, System, Vcpu};
-use x86defs::{dr, rflags};
+use vcpu::{Event, Exit, Gpr, Intercept, Seg, Segment, System, Vcpu};
+use x86defs::{dr, rflags, segment};
 
 const DB: Option<Event> = Some(Event::Exception(1, None));
 /// The guest's: DR0, instruction, local.
@@ -57,6 +57,19 @@ fn the_guest_sees_its_own() {
     assert_eq!(mov(&mut bench, 7, None), GUEST | 4);
     assert_eq!(bench.vcpu.dr, [0x1111, 0x8888, 0x9000, 0x4444], "the analyst's makes room");
     assert_eq!(bench.vcpu.system(System::Dr7), GUEST | 4 | 2 << 4 | 0b1101 << 24);
+}
+
+#[test]
+fn an_init_clears_the_guest_s_own() {
+    let mut bench = shared();
+    bench.vcpu.init = true;
+    bench.exit(Exit::Init);
+    assert_eq!(bench.vcpu.dr, [0x9000, 0, 0, 0], "the analyst's stays");
+    assert_eq!(bench.vcpu.system(System::Dr7), dr::DR7_INIT | 2 | 0b1101 << 16);
+    bench.vcpu.set_segment(Seg::Cs, Segment::real(0, segment::CODE16));
+    for (register, value) in [(0, 0), (1, 0), (2, 0), (3, 0), (7, dr::DR7_INIT)] {
+        assert_eq!(mov(&mut bench, register, None), value);
+    }
 }
 
 #[test]

@@ -109,3 +109,17 @@ fn one_that_comes_with_an_interrupt() {
     bench.exit(Exit::Interrupt);
     assert_eq!(bench.queued(), Some(Event::Interrupt(0x20)));
 }
+
+#[test]
+fn an_init_forgets_them() {
+    let mut bench = in_handler();
+    bench.vcpu.nmi = true;
+    bench.exit(Exit::Nmi);
+    bench.vcpu.init = true;
+    bench.exit(Exit::Init);
+    assert_eq!(bench.queued(), None);
+    assert!(!bench.vcpu.intercepts(Intercept::Iret));
+    bench.vcpu.nmi = true;
+    bench.exit(Exit::Nmi);
+    assert_eq!(bench.queued(), Some(Event::Nmi), "not blocked");
+}

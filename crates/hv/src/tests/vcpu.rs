@@ -72,6 +72,7 @@ impl Vcpu for ModelVcpu {
         self.set_system(System::Rflags, rflags::RESERVED_ONE);
         self.set_system(System::Dr6, dr::DR6_INIT);
         self.set_system(System::Dr7, dr::DR7_INIT);
+        self.dr = [0; 4];
     }
     fn run(&mut self) -> Exit {
         let exit = self.script.pop_front().expect("the script ends here");
