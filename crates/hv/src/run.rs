@@ -78,6 +78,7 @@ fn interrupt<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) 
     counter::tick(machine, cpu, vcpu);
     if debug::poll(machine, cpu, vcpu) {
         // The analyst had the machine: the interrupt is still pending and comes again if it should.
+        nmi::arrived(machine, cpu, vcpu);
         return;
     }
     if vcpu.queued().is_some() {
@@ -154,6 +155,8 @@ fn dispatch<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu, e
         // Handled in `once`.
         Exit::Cpuid | Exit::Interrupt | Exit::Tick => {}
     }
+    // Ports are accessed, and lines waited for, with NMIs let in: one that came then would wait for another exit.
+    nmi::arrived(machine, cpu, vcpu);
 }
 
 /// The CPU did not enter the guest: the machine stands still as it is, for the analyst, who is told why at once and may put it

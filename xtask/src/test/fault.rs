@@ -5,7 +5,12 @@
 
 mod provoke;
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _};
@@ -104,13 +109,7 @@ impl Stage {
     fn set() -> Result<Self> {
         let mut prepared = Scene::under(Guest::named("exits", "")).prepare()?;
         let resident = build::vmm()?.resident;
-        let bytes = fs::read(&resident)?;
-        let image = object::File::parse(&*bytes)?;
-        let symbol = |name: &str| {
-            let found = image.symbols().find(|it| it.name().is_ok_and(|it| it.contains(name)));
-            let at = found.with_context(|| format!("the image has no {name}"))?.address();
-            anyhow::Ok(VMM_BASE + at)
-        };
+        let symbol = |name: &str| symbol(&resident, name);
         let at = match Cpu::chosen() {
             Cpu::Intel => &VMX,
             cpu if cpu.is_bochs() => &SVM_BOCHS,
@@ -313,6 +312,33 @@ impl Stage {
         let text = sh::output(&mut command)?;
         Ok(text.lines().step_by(2).map(str::to_owned).collect())
     }
+}
+
+/// Where the VMM has the first symbol of its image with `name` in it.
+fn symbol(image: &Path, name: &str) -> Result<u64> {
+    let bytes = fs::read(image)?;
+    let image = object::File::parse(&*bytes)?;
+    let found = image.symbols().find(|it| it.name().is_ok_and(|it| it.contains(name)));
+    Ok(VMM_BASE + found.with_context(|| format!("the image has no {name}"))?.address())
+}
+
+/// The VMM goes on at its symbol `at`, which resets the machine; another guest runs under another VMM.
+pub(super) fn resets_at(at: &str) -> Result<()> {
+    let mut prepared = Scene::under(Guest::named("exits", "")).prepare()?;
+    let resident = build::vmm()?.resident;
+    prepared.config.qemu_gdb = true;
+    let mut machine = prepared.start()?;
+    machine.wait_console("READY", Duration::from_secs(60))?;
+    let mut outside = machine.outside()?;
+    let stop = if Cpu::chosen() == Cpu::Intel { VMX.stop } else { SVM.stop };
+    outside.run_to(symbol(&resident, stop)?)?;
+    outside.jump(symbol(&resident, at)?)?;
+    outside.go()?;
+    let again = |all: &str| all.matches("READY").count() > 1;
+    machine.wait_console_for("another boot", Duration::from_secs(60), again)?;
+    let starts = machine.log().matches("guest starts at").count();
+    ensure!(starts == 2, "{starts} starts of the VMM{}", machine.tails());
+    Ok(())
 }
 
 /// The hexadecimal number that follows the first `mark`.

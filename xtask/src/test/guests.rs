@@ -86,9 +86,15 @@ fn found(console: &str) -> Result<()> {
     Ok(())
 }
 
-/// The guest `name`, told what the emulator does not survive.
+/// The guest `name`, told what the emulator does not survive, or what can be asked of it.
 fn guest(name: &str) -> Guest {
-    Guest::named(name, if Cpu::chosen().is_bochs() && name == "smp" { "aligned" } else { "" })
+    let words = match name {
+        _ if !Cpu::chosen().is_bochs() => "",
+        "smp" => "aligned",
+        "nmi" => "exact",
+        _ => "",
+    };
+    Guest::named(name, words)
 }
 
 /// Passes under the VMM, and every value it reports is the one the bare machine has.

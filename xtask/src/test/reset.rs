@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use testing::Usb;
 
-use super::Test;
+use super::{Test, fault};
 use crate::{
     scene::{Guest, Scene},
     sector::End,
@@ -35,7 +35,11 @@ pub(super) fn tests() -> Vec<Test> {
         // Linux has done these two.
         if matches!(end, End::Keyboard | End::Cf9) { test.long() } else { test }
     });
-    linux.into_iter().chain(stick).collect()
+    // What is left where the chipset's ways do nothing: the keyboard controller, and a shutdown. Both from where the VMM is
+    // when it looks at its line, so that the first has VMX or SVM to leave.
+    let last = [("last-keyboard", "reset_last"), ("last-shutdown", "reset_shutdown")]
+        .map(|(name, at)| Test::new(&format!("reset.{name}"), 120, move || fault::resets_at(at)));
+    linux.into_iter().chain(stick).chain(last).collect()
 }
 
 /// A system on the machine's own disk resets the machine: it boots again, and the VMM is there

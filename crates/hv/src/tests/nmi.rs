@@ -123,3 +123,12 @@ fn an_init_forgets_them() {
     bench.exit(Exit::Nmi);
     assert_eq!(bench.queued(), Some(Event::Nmi), "not blocked");
 }
+
+/// An access of a port opens a window on AMD, in which the VMM's handler takes an NMI.
+#[test]
+fn one_that_came_while_an_exit_was_dealt_with_does_not_wait_for_another() {
+    let mut bench = Bench::bits32();
+    bench.vcpu.nmi = true;
+    bench.input(0x92, 1);
+    assert_eq!(bench.queued(), Some(Event::Nmi));
+}
