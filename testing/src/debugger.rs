@@ -16,6 +16,9 @@ use crate::bochs::IPS;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a stop is asked for, in all within [`PATIENCE`].
 const STOPS: u32 = 10;
+/// Its prompt, whatever the number in it: it stands still. It says where the CPU is at other times, too, such as of a
+/// triple fault that it goes on from.
+const PROMPT: &str = "<bochs:";
 /// How long a machine may take to get somewhere.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -27,6 +30,8 @@ pub struct Debugger {
     pid: u32,
     serial: u32,
     running: bool,
+    /// What it said since it was let run.
+    said: String,
 }
 
 impl Debugger {
@@ -47,7 +52,8 @@ impl Debugger {
                 }
             }
         });
-        let mut this = Self { input, output, pid: child.id(), serial: 0, running: false };
+        let mut this =
+            Self { input, output, pid: child.id(), serial: 0, running: false, said: String::new() };
         // Before its first prompt a signal would end it.
         this.sync_within("start", String::new(), LONG_PATIENCE)?;
         if go {
@@ -68,6 +74,8 @@ impl Debugger {
         while !said.contains("c\n") {
             said += &self.hear(deadline, "go")?;
         }
+        // It may have stopped since.
+        self.said = said.split_once("c\n").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
         Ok(())
     }
 
@@ -78,8 +86,8 @@ impl Debugger {
     /// When Bochs has ended.
     pub(crate) fn go_on(&mut self) -> Result<()> {
         let said: Vec<u8> = self.output.try_iter().flatten().collect();
-        // `(0).[231339033] [0x0000fffffff0] f000:fff0 (unk. ctxt): jmpf 0xf000:e05b`
-        if self.running && String::from_utf8_lossy(&said).contains("(0).[") {
+        self.said += &String::from_utf8_lossy(&said);
+        if self.running && self.said.contains(PROMPT) {
             self.go()?;
         }
         Ok(())
@@ -100,9 +108,8 @@ impl Debugger {
             if !status.success() {
                 bail!("Bochs has ended");
             }
-            // It says where it stopped.
-            match self.hear(Instant::now() + PATIENCE / STOPS, "stop") {
-                Ok(_) => break,
+            match self.prompted(Instant::now() + PATIENCE / STOPS) {
+                Ok(()) => break,
                 Err(error) if attempt == STOPS => return Err(error),
                 Err(_) => {}
             }
@@ -110,6 +117,15 @@ impl Debugger {
         self.running = false;
         self.sync("stop", String::new())?;
         Ok(true)
+    }
+
+    /// Waits for the prompt of a machine that ran.
+    fn prompted(&mut self, deadline: Instant) -> Result<()> {
+        while !self.said.contains(PROMPT) {
+            let more = self.hear(deadline, "stop")?;
+            self.said += &more;
+        }
+        Ok(())
     }
 
     /// Lets the machine run until the instruction at the linear address `at` is next.

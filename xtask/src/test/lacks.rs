@@ -27,7 +27,7 @@ const BOCHS: &[(&str, &str)] = &[
 ];
 
 /// What is about Bochs, by test.
-const OF_BOCHS: &[&str] = &["bochs.stop"];
+const OF_BOCHS: &[&str] = &["bochs.stop", "bochs.reset"];
 
 /// What is about the other vendor's CPUs, by test.
 const OF_AMD: &[&str] = &["refusal.no-svm", "refusal.no-npt", "refusal.svm-locked", "vmm.deaf"];
