@@ -19,7 +19,7 @@ pub(crate) fn any(random: &mut Random, hole: Option<u64>) {
         2 => msrs::read(random),
         3 => msrs::write(random),
         4 => keep(cpu::cpuid(leaf(random), random.below(32) as u32)),
-        5 => svm(random),
+        5 => virtualization(random),
         6 => control(random),
         7 => debug(random),
         8 => apic(random),
@@ -100,8 +100,8 @@ fn strings(random: &mut Random, hole: Option<u64>) {
     catch(|| body(which));
 }
 
-/// SVM's instructions are #UD.
-fn svm(random: &mut Random) {
+/// SVM's and VMX's instructions are #UD, whichever of them the CPU has.
+fn virtualization(random: &mut Random) {
     let number = random.number();
     let rax = random.of(&[0, DATA, 0x1000, number]);
     macro_rules! run {
@@ -117,15 +117,32 @@ fn svm(random: &mut Random) {
         "clgi",
         "skinit eax",
         "invlpga rax, ecx",
-        "vmmcall"
+        "vmmcall",
+        "vmcall",
+        "vmlaunch",
+        "vmresume",
+        "vmxoff",
+        "vmfunc",
+        "vmread rax, rax",
+        "vmwrite rax, rax"
     );
-    let (name, instruction) = random.of(&all);
+    // With the address of memory.
+    let others = run!(
+        "vmxon [rax]",
+        "vmclear [rax]",
+        "vmptrld [rax]",
+        "vmptrst [rax]",
+        "invept rax, [rax]",
+        "invvpid rax, [rax]"
+    );
+    let ((name, instruction), rax) =
+        if random.one_in(4) { (random.of(&others), DATA) } else { (random.of(&all), rax) };
     let fault = catch(|| instruction(rax)).map(|fault| fault.vector);
     // Some CPUs look at the address before they ask whether the instruction is intercepted.
-    let address =
-        name.starts_with("vm") && name != "vmmcall" && (rax & 0xfff != 0 || rax >> 36 != 0);
+    let address = matches!(name, "vmrun rax" | "vmload rax" | "vmsave rax")
+        && (rax & 0xfff != 0 || rax >> 36 != 0);
     if fault != Some(UD) && !(address && fault == Some(GP)) {
-        report::fact(format_args!("torture.svm-is-ud {name} {rax:x}"), fault, Some(UD));
+        report::fact(format_args!("torture.is-ud {name} {rax:x}"), fault, Some(UD));
     }
 }
 

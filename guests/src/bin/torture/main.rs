@@ -1,6 +1,6 @@
 //! Does to the machine whatever a guest can do, by random numbers that a seed decides: instructions in every mode
-//! and ring, ports, MSRs, CPUID, SVM's instructions, control registers, the local APIC, the hole. Nothing is
-//! judged here but what must hold (SVM is #UD, the hole is FFh): that the VMM is alive and whole is seen from
+//! and ring, ports, MSRs, CPUID, SVM's and VMX's instructions, control registers, the local APIC, the hole. Nothing is
+//! judged here but what must hold (SVM and VMX are #UD, the hole is FFh): that the VMM is alive and whole is seen from
 //! outside.
 //!
 //! On the command line: `seed=HEX`; `cases=HEX`, after which the guest ends with a verdict; `repeatable`: only

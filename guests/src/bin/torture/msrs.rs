@@ -5,7 +5,7 @@ use guests::cpu;
 use guests::exception::catch;
 
 /// Those that do something.
-const MSRS: [u32; 40] = [
+const MSRS: [u32; 44] = [
     0x10,
     0x1b,
     0x8b,
@@ -24,6 +24,10 @@ const MSRS: [u32; 40] = [
     0x277,
     0x2ff,
     0x79,
+    0x3a,
+    0x1a0,
+    0x480,
+    0x48f,
     0x48,
     0x49,
     0x6e0,

@@ -68,12 +68,16 @@ pub(crate) fn find() {
     arm(false);
 }
 
-/// Whether an NMI comes within ten periods, of which the refresh bit changes 66 times a millisecond.
+/// Whether an NMI comes within ten periods, of which the refresh bit changes 66 times a millisecond. Where it does not
+/// change at all, so many reads of a port take some seconds.
 fn comes() -> bool {
     let before = TAKEN.get();
     let mut last = inb(0x61) & 0x10;
     let mut left = 6_600;
-    while left > 0 && TAKEN.get() == before {
+    for _ in 0..4_000_000 {
+        if left == 0 || TAKEN.get() != before {
+            break;
+        }
         let now = inb(0x61) & 0x10;
         left -= u32::from(now != last);
         last = now;
