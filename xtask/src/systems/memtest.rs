@@ -64,7 +64,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86+", "boot/memtest86+.bin"),
             &[Step::Screen("1 Active"), Step::Type("c"), Step::Screen("Settings")],
         )
-        .on(small_on_bochs)
+        .on(more_on_bochs)
         .but(MEMTEST)
         .within(180)),
     },
@@ -76,7 +76,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86", "boot/memtest86.bin"),
             &[Step::Screen("CPUs_Active:     1"), Step::Type("c"), Step::Screen("Settings")],
         )
-        .on(small_on_bochs)
+        .on(more_on_bochs)
         .but(MEMTEST)),
     },
 ];
@@ -85,6 +85,15 @@ pub(super) const SYSTEMS: &[System] = &[
 fn small_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     if config.bochs.is_some() {
         config.memory = 64;
+    }
+    Ok(())
+}
+
+/// These measure the speed of any memory, by copying as far as 66 MB without a look at the map: the hole must not be there,
+/// where each write is stepped.
+fn more_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
+    if config.bochs.is_some() {
+        config.memory = 128;
     }
     Ok(())
 }
