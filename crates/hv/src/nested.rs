@@ -81,6 +81,7 @@ pub struct Nested<T> {
     a20: [Option<A20>; 2],
     a20_on: bool,
     identity_end: u64,
+    /// Nothing is mapped from here on.
     end: u64,
 }
 
@@ -105,8 +106,8 @@ fn a20<T: TableMemory>(tables: &mut T, root: Root) -> Result<A20, MapError> {
 
 impl<T: TableMemory> Nested<T> {
     /// Take over the tables at `roots.guest`, in which everything below `identity_end` is mapped to itself but for
-    /// `hole`, whose pages all show `ff_page`; up to `end` (`x86defs::addresses`) more is mapped on first touch. The first 2 MiB are mapped by 4 KiB pages. Where the leaves say memory
-    /// types, they say those of `types`.
+    /// `hole`, whose pages all show `ff_page`; up to `end` (`x86defs::addresses`) more is mapped on first touch. The first
+    /// 2 MiB are mapped by 4 KiB pages. Where the leaves say memory types, they say those of `types`.
     ///
     /// # Errors
     /// The tables are not so, or there are too few pages for more.

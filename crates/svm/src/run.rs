@@ -258,8 +258,8 @@ impl Vcpu for Svm {
     }
 
     fn take_nmi(&mut self) -> bool {
-        // Relaxed: set by this CPU's own handler.
-        self.parts.nmi.swap(false, Ordering::Relaxed)
+        // Relaxed: set by this CPU's own handler. Asked after most exits, so that the locked access is left to those with one.
+        self.parts.nmi.load(Ordering::Relaxed) && self.parts.nmi.swap(false, Ordering::Relaxed)
     }
 
     fn take_init(&mut self) -> bool {

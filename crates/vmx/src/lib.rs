@@ -18,7 +18,10 @@ mod cr0;
 pub mod decode;
 mod enable;
 mod entry;
+#[cfg(test)]
+mod entry_tests;
 mod event;
+mod explain;
 mod maps;
 mod parts;
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn small_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     Ok(())
 }
 
-/// These measure the speed of any memory, by copying as far as 66 MB without a look at the map: the hole must not be there,
+/// These measure the speed of any memory, by copying as far as 65 MiB without a look at the map: the hole must not be there,
 /// where each write is stepped.
 fn more_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     if config.bochs.is_some() {
