@@ -76,7 +76,7 @@ pub(super) const SYSTEMS: &[System] = &[
             |_| linux16("bullseye", "memtest86", "boot/memtest86.bin"),
             &[Step::Screen("CPUs_Active:     1"), Step::Type("c"), Step::Screen("Settings")],
         )
-        .on(more_on_bochs)
+        .on(small_on_bochs)
         .but(MEMTEST)),
     },
 ];
@@ -89,7 +89,7 @@ fn small_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     Ok(())
 }
 
-/// These measure the speed of any memory, by copying as far as 65 MiB without a look at the map: the hole must not be there,
+/// This one measures the speed of any memory, by copying as far as 65 MiB without a look at the map: the hole must not be there,
 /// where each write is stepped.
 fn more_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     if config.bochs.is_some() {
