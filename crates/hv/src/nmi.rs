@@ -1,7 +1,7 @@
 //! Non-maskable interrupts: taken by the VMM's handler, which sets a flag, and given to the guest; blocked
 //! from then until its IRET is complete (APM 2, 8.2.3 and 15.20).
 use crate::{Cpu, Host, Machine, counter, debug, step};
-use vcpu::{Event, Intercept, Vcpu};
+use vcpu::{Event, Intercept, Vcpu, Wait};
 
 /// Where the guest stands with NMIs.
 #[derive(Debug, Default)]
@@ -68,6 +68,15 @@ pub(crate) fn iret<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         // Already stepped for another reason: the exit came first, so the IRET is still to come.
         Some(_) => cpu.nmi.unblock(),
     }
+}
+
+/// An IRET was done for the guest. The CPU, which saw none, may still block NMIs since the one that was injected: the
+/// next look lets in what waits.
+#[cold]
+pub(crate) fn returned<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    window(cpu, vcpu);
+    vcpu.wait(Wait::Nmi);
+    arrived(machine, cpu, vcpu);
 }
 
 /// The handler's IRET is complete, where the CPU tells.

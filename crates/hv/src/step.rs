@@ -6,7 +6,7 @@
 //! no TF of ours is ever pushed where the guest could see it. The delivery of an event is
 //! followed by running on nested tables in which nothing may be executed: the first fetch of the handler ends it.
 use crate::instruction::{code_size, decode, fetch, inject_db};
-use crate::{Cpu, Host, Machine, apic, debug};
+use crate::{Cpu, Host, Machine, apic, debug, nmi, task};
 use emu::{CodeSize, Instruction, Opcode, disassemble};
 use vcpu::{Event, Gpr, Intercept, Seg, System, Vcpu};
 use x86defs::{cr, dr, msr, rflags, segment, vector};
@@ -77,8 +77,20 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
         vcpu.set_system(System::DebugCtl, control & !msr::DEBUGCTL_BTF);
     }
     let next = if btf.is_some() { behind(machine, vcpu) } else { 0 };
-    let (tf, dr6) = (flags & rflags::TF, vcpu.system(System::Dr6));
+    let (mut tf, mut dr6) = (flags & rflags::TF, vcpu.system(System::Dr6));
+    let switched = switches(machine, cpu, vcpu, instruction);
+    if switched {
+        // It stays what the switch has made it.
+        dr6 = vcpu.system(System::Dr6);
+        cpu.retired = vcpu.queued().is_none();
+        if !cpu.retired {
+            tf = vcpu.system(System::Rflags) & rflags::TF;
+        }
+    }
     cpu.step = Some(Step { why, how: How::Trap { tf, btf, dr6, instruction, next } });
+    if switched {
+        return;
+    }
     if instruction.is_some_and(|found| found.opcode == Opcode::Syscall) && syscall(vcpu) {
         cpu.retired = true;
         return;
@@ -90,6 +102,25 @@ pub(crate) fn begin<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     } else {
         vcpu.set_system(System::Dr6, dr::DR6_INIT);
     }
+}
+
+/// An IRET from a nested task has been done: it is complete, or what it raised is queued. NMIs come again.
+#[cold]
+fn switches<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    instruction: Option<Instruction>,
+) -> bool {
+    let Some(found) = instruction.filter(|found| found.opcode == Opcode::Iret) else {
+        return false;
+    };
+    let next = vcpu.system(System::Rip).wrapping_add(found.len.into());
+    let switched = task::iret(machine, vcpu, next);
+    if switched {
+        nmi::returned(machine, cpu, vcpu);
+    }
+    switched
 }
 
 /// The address behind the instruction at RIP.

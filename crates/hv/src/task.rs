@@ -1,6 +1,7 @@
-//! Hardware task switches, where they exit whatever the VMM asks (SDM 3C, 25.4.2): done here as SDM 3A, 7.3 has them.
-//! Long mode has none, so addresses have 32 bits. The CPU has checked the gate, the new task's selector and its descriptor
-//! before the exit; they are checked again, for memory may have changed since.
+//! Hardware task switches, where they exit whatever the VMM asks (SDM 3C, 25.4.2), and those of an IRET that would be
+//! stepped by TF: done here as SDM 3A, 7.3 has them. Long mode has none, so addresses have 32 bits. Where there was an
+//! exit the CPU has checked the gate, the new task's selector and its descriptor before; they are checked again, for
+//! memory may have changed since.
 mod memory;
 mod segments;
 mod state;
@@ -11,7 +12,7 @@ use memory::{Fault, Linear};
 use segments::Descriptor;
 use state::State;
 use vcpu::{Gpr, Meeting, Seg, Segment, System, TaskSource, TaskSwitch, Vcpu, meet};
-use x86defs::{cr, segment, vector};
+use x86defs::{cr, rflags, segment, vector};
 
 /// NT: the task returns to the one it is linked to.
 const NT: u64 = 1 << 14;
@@ -27,8 +28,46 @@ pub(crate) fn switch<H: Host>(
     vcpu: &mut dyn Vcpu,
     switch: TaskSwitch,
 ) {
+    let rip = vcpu.system(System::Rip);
+    let behind = switch.source != TaskSource::Gate || switch.software;
+    let next = if behind { vcpu.next_rip().unwrap_or(rip) } else { rip };
+    if !make(machine, vcpu, switch, next) {
+        // A handler that is such a task itself would come here for ever.
+        debug::poll(machine, cpu, vcpu);
+    }
+}
+
+/// The IRET at RIP, whose next instruction is at `next`, if it returns to the task that this one is linked to: done, and
+/// true. Not so where the link cannot be read; then the CPU raises the page fault.
+///
+/// TF would be saved with the task that is left, and be there when it is next entered. Nor does each CPU trap behind a
+/// task switch.
+pub(crate) fn iret<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, next: u64) -> bool {
+    let protected =
+        vcpu.system(System::Cr0) & cr::CR0_PE != 0 && vcpu.system(System::Efer) & cr::EFER_LMA == 0;
+    if !protected || vcpu.system(System::Rflags) & (NT | rflags::VM) != NT {
+        return false;
+    }
+    let mut link = [0; 2];
+    let linear = Linear { machine };
+    if linear.read(vcpu, vcpu.segment(Seg::Tr).base, &mut link).is_err() {
+        return false;
+    }
+    let selector = u16::from_le_bytes(link);
+    let source = TaskSource::Iret;
+    make(
+        machine,
+        vcpu,
+        TaskSwitch { selector, source, software: false, exception: None, error: None },
+        next,
+    );
+    true
+}
+
+/// Switches and gives true, or raises what the CPU would. `next` is where the old task goes on.
+fn make<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu, switch: TaskSwitch, next: u64) -> bool {
     let memory = Linear { machine };
-    let Err(found) = attempt(&memory, vcpu, switch) else { return };
+    let Err(found) = attempt(&memory, vcpu, switch, next) else { return true };
     let Fault { vector, error, address } = found;
     match switch.exception.map_or(Meeting::Second, |first| meet(first, vector)) {
         Meeting::Second => {
@@ -43,14 +82,14 @@ pub(crate) fn switch<H: Host>(
         Meeting::Double => fault(vcpu, vector::DF, 0),
         Meeting::Triple => run::triple_fault(machine),
     }
-    // A handler that is such a task itself would come here for ever.
-    debug::poll(machine, cpu, vcpu);
+    false
 }
 
 fn attempt<H: Host>(
     memory: &Linear<'_, H>,
     vcpu: &mut dyn Vcpu,
     switch: TaskSwitch,
+    next: u64,
 ) -> Result<(), Fault> {
     let refused = Fault::task(switch.selector);
     let new = Descriptor::find(memory, vcpu, switch.selector)?
@@ -73,7 +112,7 @@ fn attempt<H: Host>(
     if nested {
         memory.probe(vcpu, new.segment.base, 1, true)?;
     }
-    leave(memory, vcpu, switch, old)?;
+    leave(memory, vcpu, switch.source, old, next)?;
     if nested {
         memory.write(vcpu, new.segment.base, &old.selector.to_le_bytes())?;
     }
@@ -97,8 +136,9 @@ fn attempt<H: Host>(
 fn leave<H: Host>(
     memory: &Linear<'_, H>,
     vcpu: &mut dyn Vcpu,
-    switch: TaskSwitch,
+    source: TaskSource,
     old: Segment,
+    next: u64,
 ) -> Result<(), Fault> {
     let wide = old.attributes & 8 != 0;
     let (first, last) = State::saved(wide);
@@ -107,17 +147,14 @@ fn leave<H: Host>(
     }
     let bytes = u64::from(last).wrapping_sub(first);
     memory.probe(vcpu, old.base.wrapping_add(first), bytes, true)?;
-    if matches!(switch.source, TaskSource::Jump | TaskSource::Iret)
+    if matches!(source, TaskSource::Jump | TaskSource::Iret)
         && let Some(found) = Descriptor::find(memory, vcpu, old.selector)?
     {
         found.set_busy(memory, vcpu, false)?;
     }
-    let rip = vcpu.system(System::Rip);
-    let behind = switch.source != TaskSource::Gate || switch.software;
-    let next = if behind { vcpu.next_rip().unwrap_or(rip) } else { rip };
     // RF is as it is to be saved (SDM 3C, 27.3.3).
     let flags = vcpu.system(System::Rflags);
-    let flags = if switch.source == TaskSource::Iret { flags & !NT } else { flags };
+    let flags = if source == TaskSource::Iret { flags & !NT } else { flags };
     State::of(vcpu, next, flags).write(memory, vcpu, old.base, wide)?;
     vcpu.clear_interrupt_shadow();
     Ok(())

@@ -120,9 +120,21 @@ svm_window_mwaitx:
     pop rbx
     ret
 
-# svm_window_nmi: only an NMI is taken, by the main IDT's handler.
+# svm_window_nmi: only an NMI is taken, by the main IDT's handler. One that was injected has the CPU block further ones
+# until an IRET (APM 2, 8.2.3), and the guest's may exit before it unblocks them, or be done for it: so here is one.
 .global svm_window_nmi
 svm_window_nmi:
+    mov rax, rsp
+    mov ecx, ss
+    push rcx
+    push rax
+    pushfq
+    mov ecx, cs
+    push rcx
+    lea rax, [rip + 2f]
+    push rax
+    iretq
+2:
     stgi
     nop
     clgi

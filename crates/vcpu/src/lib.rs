@@ -190,7 +190,7 @@ pub enum Wait {
     Look,
     /// Halt the CPU until the next interrupt, or about a millisecond where MWAITX has a timer.
     Halt,
-    /// Look once whether an NMI is pending; interrupts stay pending.
+    /// Look once whether an NMI is pending, even if one that was injected blocks it; interrupts stay pending.
     Nmi,
 }
 
