@@ -102,6 +102,11 @@ fn xen(dir: &Path, suite: &str, package: &str) -> Result<Boot> {
         ramooflax.machine ramooflax.do=poweroff\n\
         module2 /boot/initrd.img"
         .into();
+    if Cpu::chosen().is_bochs() {
+        // Xen takes any mode. Of Bochs's VGA GRUB takes one with a palette, for which it leaves no room in what it hands
+        // over: 768 bytes of colours go over its own heap.
+        boot.commands += "\nset gfxpayload=text";
+    }
     Ok(boot)
 }
 
