@@ -1,8 +1,13 @@
-//! Bochs (seen on 3.0) writes DR6 only when it delivers a #DB, so that one that is intercepted tells no cause. A CPU
+//! What Bochs (seen on 3.0) makes of SVM.
+//!
+//! It writes DR6 only when it delivers a #DB, so that one that is intercepted tells no cause. A CPU
 //! writes it before (APM 2, 15.12.2). Here it is made up for, from what could have been the cause: there alone, for on
 //! a CPU INT1 has a #DB without a cause in DR6, and a task switch has one of its own.
+//!
+//! With V_INTR_MASKING the host's IF alone is to decide on physical interrupts (APM 2, 15.21.1). There the guest takes them
+//! as well when its own is set.
 use core::arch::asm;
-use x86defs::vmcb::{Save, seg};
+use x86defs::vmcb::{Control, Save, seg};
 use x86defs::{cr, dr, rflags};
 
 /// Whether this is Bochs, whose debugging port reads as its number. On a PC nothing is there, and it reads FFh.
@@ -12,6 +17,13 @@ pub(crate) fn present() -> bool {
     // SAFETY: reading a port that no device of a PC has changes nothing.
     unsafe { asm!("in al, dx", in("dx") PORT, out("al") value, options(nomem, nostack)) };
     value == PORT as u8
+}
+
+/// Holds interrupts off the next instruction, by a shadow as of an STI: its trap comes before they do. There alone, for
+/// one shadow stands for that of MOV SS as well, which on a CPU holds off a trap.
+#[cold]
+pub(crate) fn hold_interrupts(control: &mut Control) {
+    control.interrupt_shadow |= 1;
 }
 
 /// What DR6 says of causes, task switches left out.

@@ -230,6 +230,9 @@ impl Vcpu for Svm {
         if on {
             self.tpr = switch::read_cr8() as u32 & 15;
             self.vmcb_mut().control.int_ctl = int_ctl::V_INTR_MASKING | self.tpr;
+            if self.bochs {
+                bochs::hold_interrupts(&mut self.vmcb_mut().control);
+            }
         } else if self.vmcb().control.int_ctl & int_ctl::V_INTR_MASKING != 0 {
             let tpr = self.vmcb().control.int_ctl & 15;
             // Only CR8 went to V_TPR: a write to the APIC's own register must stay.
