@@ -37,7 +37,8 @@ fn check(bytes: &[u8], code: CodeSize, bits: u32) {
     assert_eq!(usize::from(ours.len), theirs.len(), "{bits} bits: {bytes:02x?} is {theirs:?}");
     if let Some(size) = operand_size(&theirs) {
         // In 64-bit mode the stack's 4 bytes are 8, and the callers know.
-        let stack = if bits == 64 && ours.operand_size == 4 { 8 } else { ours.operand_size };
+        let pops = bits == 64 && !theirs.is_string_instruction();
+        let stack = if pops && ours.operand_size == 4 { 8 } else { ours.operand_size };
         let iret = matches!(theirs.code(), Code::Iretd);
         assert!(stack == size || (iret && stack == 8), "{bits} bits: {bytes:02x?}, seen {ours:?}");
     }
@@ -49,7 +50,7 @@ fn check(bytes: &[u8], code: CodeSize, bits: u32) {
             "{bits} bits: {bytes:02x?}"
         );
     }
-    if ours.opcode == Opcode::StringIo {
+    if matches!(ours.opcode, Opcode::StringIo | Opcode::RepMovs | Opcode::RepStos) {
         string(&theirs, &ours, bits);
     }
 }
@@ -80,6 +81,17 @@ fn opcode(theirs: &Instruction) -> Option<Opcode> {
         Mnemonic::Int => Opcode::Int(theirs.immediate8()),
         Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd => Opcode::StringIo,
         Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd => Opcode::StringIo,
+        // MOVSD is one of SSE's too.
+        Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd | Mnemonic::Movsq
+            if theirs.has_rep_prefix() && theirs.is_string_instruction() =>
+        {
+            Opcode::RepMovs
+        }
+        Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq
+            if theirs.has_rep_prefix() =>
+        {
+            Opcode::RepStos
+        }
         Mnemonic::Mov if theirs.op0_register().is_dr() => Opcode::MovDr {
             register: debug(theirs.op0_register()),
             gpr: gpr(theirs.op1_register()),
@@ -98,12 +110,20 @@ fn operand_size(theirs: &Instruction) -> Option<u8> {
         Code::Pushfw | Code::Popfw | Code::Iretw => 2,
         Code::Pushfd | Code::Popfd | Code::Iretd => 4,
         Code::Pushfq | Code::Popfq | Code::Iretq => 8,
+        code if theirs.is_string_instruction() => match code {
+            Code::Movsb_m8_m8 | Code::Stosb_m8_AL => 1,
+            Code::Movsw_m16_m16 | Code::Stosw_m16_AX => 2,
+            Code::Movsd_m32_m32 | Code::Stosd_m32_EAX => 4,
+            Code::Movsq_m64_m64 | Code::Stosq_m64_RAX => 8,
+            _ => return None,
+        },
         _ => return None,
     })
 }
 
 fn string(theirs: &Instruction, ours: &emu::Instruction, bits: u32) {
-    let inward = matches!(theirs.mnemonic(), Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd);
+    let inward = ours.opcode == Opcode::RepStos
+        || matches!(theirs.mnemonic(), Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd);
     let address = match if inward { theirs.op0_kind() } else { theirs.op1_kind() } {
         OpKind::MemoryESDI | OpKind::MemorySegSI => 2,
         OpKind::MemoryESEDI | OpKind::MemorySegESI => 4,

@@ -81,6 +81,10 @@ pub enum Opcode {
     },
     /// INS or OUTS.
     StringIo,
+    /// MOVS with REP.
+    RepMovs,
+    /// STOS with REP.
+    RepStos,
     /// Anything else; its length is not known.
     Other,
 }
@@ -96,7 +100,7 @@ pub struct Instruction {
     pub segment: Option<Segment>,
     /// Address size in bytes: 2, 4 or 8.
     pub address_size: u8,
-    /// Operand size in bytes: 2, 4 or 8 (8 only where REX.W says so).
+    /// Operand size in bytes: 2, 4 or 8 (8 only where REX.W says so); 1 for the elements of MOVSB and STOSB.
     pub operand_size: u8,
 }
 
@@ -108,6 +112,7 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
     let mut segment = None;
     let mut operand_override = false;
     let mut address_override = false;
+    let mut repeat = false;
     let mut rex = 0;
     let first = loop {
         let byte = rest.next()?;
@@ -123,7 +128,8 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
             0x65 => segment = Some(Segment::Gs),
             0x66 => operand_override = true,
             0x67 => address_override = true,
-            0xf0 | 0xf2 | 0xf3 => {}
+            0xf2 | 0xf3 => repeat = byte == 0xf3,
+            0xf0 => {}
             0x40..=0x4f if long => {
                 rex = byte;
                 continue;
@@ -138,6 +144,8 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
         0x6c..=0x6f => Opcode::StringIo,
         0x9c => Opcode::Pushf,
         0x9d => Opcode::Popf,
+        0xa4 | 0xa5 if repeat => Opcode::RepMovs,
+        0xaa | 0xab if repeat => Opcode::RepStos,
         0xcc => Opcode::Int3,
         0xcd => Opcode::Int(rest.next()?),
         0xce if code != CodeSize::Bits64 => Opcode::Into,
@@ -148,6 +156,7 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
     };
     let used = bytes.len().min(MAX_LEN).checked_sub(rest.len())?;
     let operand_size = match (code, rex & 8 != 0, operand_override) {
+        _ if matches!(first, 0xa4 | 0xaa) => 1,
         (CodeSize::Bits64, true, _) => 8,
         (CodeSize::Bits16, _, false) | (CodeSize::Bits32 | CodeSize::Bits64, _, true) => 2,
         _ => 4,

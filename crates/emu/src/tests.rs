@@ -50,6 +50,20 @@ fn address_sizes() {
 }
 
 #[test]
+fn repeated_stores() {
+    is(&[0xf3, 0xa4], Bits16, Opcode::RepMovs, 2);
+    is(&[0x64, 0xf3, 0x67, 0x48, 0xa5], Bits64, Opcode::RepMovs, 5);
+    is(&[0xf3, 0x66, 0xab], Bits32, Opcode::RepStos, 3);
+    is(&[0xf2, 0xf3, 0xaa], Bits64, Opcode::RepStos, 3);
+    for other in [&[0xa4][..], &[0xab], &[0xf2, 0xa5], &[0xf3, 0xf2, 0xab], &[0xf3, 0xac]] {
+        is(other, Bits64, Opcode::Other, 0);
+    }
+    let size = |bytes: &[u8]| decode(bytes, Bits64).unwrap().operand_size;
+    let sizes = [size(&[0xf3, 0x48, 0xaa]), size(&[0xf3, 0x66, 0xab]), size(&[0xf3, 0xa5])];
+    assert_eq!((sizes, size(&[0xf3, 0x48, 0xa5])), ([1, 2, 4], 8));
+}
+
+#[test]
 fn debug_registers() {
     is(&[0x0f, 0x23, 0xf8], Bits32, Opcode::MovDr { register: 7, gpr: 0 }, 3);
     is(&[0x41, 0x0f, 0x21, 0xf1], Bits64, Opcode::MovDr { register: 6, gpr: 9 }, 4);

@@ -3,7 +3,7 @@
 //! The hole reads FFh and swallows writes for every instruction without decoding any: its pages show
 //! one read-only page of FFh; a write gets a scratch page in its place for one step (docs/decisions).
 use crate::instruction::inject_gp;
-use crate::{Cpu, Host, Machine, step};
+use crate::{Cpu, Host, Machine, step, string_store};
 use handover::Span;
 use paging::mtrr::{MemoryType, Mtrrs};
 use paging::table::{
@@ -387,7 +387,12 @@ pub(crate) fn fault<H: Host>(
             machine.nested.lock().show(gpa, value);
             step::open_hole(machine, cpu, vcpu);
         }
-        Ok(Outcome::Opened) => step::open_hole(machine, cpu, vcpu),
+        Ok(Outcome::Opened) => {
+            if fault.write && !fault.table_walk {
+                string_store::pass_over(machine, cpu, vcpu, fault.gpa);
+            }
+            step::open_hole(machine, cpu, vcpu);
+        }
         // No table can show it, or there is no memory for one: nothing answers there.
         Err(_) => inject_gp(vcpu),
     }

@@ -23,6 +23,7 @@ mod random;
 mod rip;
 mod stepping;
 mod string_io;
+mod string_store;
 mod task;
 mod tsc;
 mod vcpu;

@@ -77,7 +77,8 @@ pub(super) const SYSTEMS: &[System] = &[
             &[Step::Screen("CPUs_Active:     1"), Step::Type("c"), Step::Screen("Settings")],
         )
         .on(small_on_bochs)
-        .but(MEMTEST)),
+        .but(MEMTEST)
+        .within(150)),
     },
 ];
 
@@ -89,8 +90,7 @@ fn small_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     Ok(())
 }
 
-/// This one measures the speed of any memory, by copying as far as 65 MiB without a look at the map: the hole must not be there,
-/// where each write is stepped.
+/// This one measures the speed of any memory, by copying as far as 65 MiB without a look at the map: the hole is not there.
 fn more_on_bochs(config: &mut Config, _: &Path) -> Result<()> {
     if config.bochs.is_some() {
         config.memory = 128;

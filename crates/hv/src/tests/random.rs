@@ -3,12 +3,14 @@ use super::bench::{Bench, CODE, HOLE, LINK};
 use proptest::prelude::*;
 use vcpu::{Event, Exit, Gpr, NestedFault, Seg, Segment, System, Vcpu};
 
-const CODES: [&[u8]; 14] = [
+const CODES: [&[u8]; 16] = [
     &[0x0f, 0xa2],
     &[0x0f, 0x32],
     &[0x0f, 0x30],
     &[0xf4],
     &[0xf3, 0x6c],
+    &[0xf3, 0xa5],
+    &[0xf3, 0xaa],
     &[0x64, 0xf3, 0x6f],
     &[0x9c],
     &[0x9d],

@@ -198,3 +198,19 @@ pub(crate) fn stepped(hole: Hole) {
     fact("hole.step-last", at[5], last);
     holds("hole.step-vanished", cpu::read64(hole.base) == u64::MAX);
 }
+
+/// A REP that is stepped traps after each element, into the hole too.
+pub(crate) fn stepped_string(hole: Hole) {
+    exception::hook(exception::DB, Some(note_step));
+    STEPS.set((0, [0; 8]));
+    let first: u64;
+    let (to, left): (u64, u64);
+    cpu_asm!("lea {f}, [rip + 2f]", "pushfq", "or dword ptr [rsp], 0x100", "popfq",
+        "2: rep stosb", "pushfq", "and dword ptr [rsp], 0xfffffeff", "popfq",
+        f = out(reg) first, inout("rdi") hole.base => to, inout("rcx") 5_u64 => left, in("al") 0x11_u8);
+    exception::hook(exception::DB, None);
+    let (n, at) = STEPS.get();
+    fact("hole.step-string-count", n, 8);
+    fact("hole.step-string-first", [at[0], at[3]], [first; 2]);
+    fact("hole.step-string-end", (to - hole.base, left), (5, 0));
+}

@@ -22,6 +22,7 @@ struct Page([u64; 512]);
 
 static BUFFER: Racy<Page> = Racy::new(Page([0; 512]));
 static DIRECTORY: Racy<Page> = Racy::new(Page([0; 512]));
+static TABLE: Racy<Page> = Racy::new(Page([0; 512]));
 
 /// The VMM's range.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,9 @@ fn main() {
     access::stores_of_tables(hole);
     access::fetch(hole);
     access::stepped(hole);
+    access::stepped_string(hole);
     strings::all(hole);
+    strings::pages(hole);
     walk::long(hole);
     walk::unreal(hole);
     walk::paging32(hole);

@@ -98,6 +98,56 @@ pub(crate) fn all(hole: Hole) {
     fact("hole.outsb", cpu::inb(SCRATCH), 0xff);
 }
 
+/// Over pages of the hole and out of it, either way, in elements of every size: where RCX, RSI and RDI end, and what RAM
+/// keeps.
+pub(crate) fn pages(hole: Hole) {
+    /// Into three pages of the hole, not aligned, and as much below it.
+    const INTO: u64 = 0x2008;
+    const BELOW: u64 = 64;
+    let (buffer, b) = (BUFFER.address(), hole.base);
+    // Of the pages behind the buffer only reading is done.
+    macro_rules! pair {
+        ($stos:literal, $movs:literal, $size:literal) => {
+            for down in [false, true] {
+                let way = if down { "down" } else { "up" };
+                let elements = (INTO + BELOW) / $size;
+                let first = if down { b + INTO - $size } else { b - BELOW };
+                let from = if down { buffer + INTO + BELOW - $size } else { buffer };
+                let behind = |first: u64| match down {
+                    false => first + INTO + BELOW,
+                    true => first - INTO - BELOW,
+                };
+                let (mut to, mut left): (u64, u64);
+                stos(b - 2 * BELOW, 2 * BELOW, 0x99);
+                cpu_asm!("test {d:l}, {d:l}", "jz 2f", "std", "2:", concat!("rep ", $stos), "cld",
+                    d = in(reg) u64::from(down), inout("rdi") first => to, inout("rcx") elements => left,
+                    in("rax") u64::from_ne_bytes([0x88; 8]), options(nostack));
+                let registers = (to, left);
+                fact(format_args!("hole.{}-{way}", $stos), registers, (behind(first), 0));
+                let kept = (count(b - 2 * BELOW, BELOW, 0x99), count(b - BELOW, BELOW, 0x88));
+                fact(format_args!("hole.{}-{way}-ram", $stos), kept, (BELOW, BELOW));
+                fact(format_args!("hole.{}-{way}-hole", $stos), count(b, INTO, 0xff), INTO);
+
+                let mut source: u64;
+                fill(0x77);
+                stos(b - 2 * BELOW, 2 * BELOW, 0x99);
+                cpu_asm!("test {d:l}, {d:l}", "jz 2f", "std", "2:", concat!("rep ", $movs), "cld",
+                    d = in(reg) u64::from(down), inout("rsi") from => source,
+                    inout("rdi") first => to, inout("rcx") elements => left, options(nostack));
+                let ends = (source, to, left) == (behind(from), behind(first), 0);
+                fact(format_args!("hole.{}-{way}", $movs), ends, true);
+                let kept = (count(b - 2 * BELOW, BELOW, 0x99), count(b - BELOW, BELOW, 0x77));
+                fact(format_args!("hole.{}-{way}-ram", $movs), kept, (BELOW, BELOW));
+                fact(format_args!("hole.{}-{way}-hole", $movs), count(b, INTO, 0xff), INTO);
+            }
+        };
+    }
+    pair!("stosb", "movsb", 1);
+    pair!("stosw", "movsw", 2);
+    pair!("stosd", "movsd", 4);
+    pair!("stosq", "movsq", 8);
+}
+
 /// A long fill comes to its end.
 pub(crate) fn long_fill(hole: Hole) {
     let from = cpu::rdtsc();

@@ -1,9 +1,10 @@
 //! Page walks through the hole, and the hole from other modes.
 
-use crate::{BUFFER, DIRECTORY, Hole, Page};
-use guests::exception::{self, PF};
+use crate::{BUFFER, DIRECTORY, Hole, Page, TABLE};
+use guests::cpu::Racy;
+use guests::exception::{self, Frame, PF};
 use guests::report::{fact, info};
-use guests::{cpu, low, start};
+use guests::{cpu, cpu_asm, low, start};
 
 guests::labels!(hole_unreal, hole_paging32);
 
@@ -47,8 +48,37 @@ pub(crate) fn long(hole: Hole) {
     cpu::write64(TERABYTE_HALF + 0x1000, 1);
     fact("hole.alias", cpu::read64(TERABYTE_HALF + 0x1000), u64::MAX);
     fact("hole.alias-dirty", cpu::read64(pd) & 0x60, 0x60);
+    // The same by small pages, of which the last two are the hole's.
+    TABLE.set(Page([0; 512]));
+    for n in 510..512 {
+        cpu::write64(TABLE.address() + 8 * n, (hole.base + 0x1000 * (n - 507)) | 7);
+    }
+    cpu::write64(pd, TABLE.address() | 7);
+    flush();
+    ends(TERABYTE_HALF + (2 << 20));
     cpu::write64(slot, 0);
     flush();
+}
+
+/// The mapping of the hole ends at `end`: a copy faults there, on the first element that reads or writes behind it, and the
+/// registers say so.
+fn ends(end: u64) {
+    static FAULTED: Racy<(u64, u64, u64, u64)> = Racy::new((0, 0, 0, 0));
+    fn note(frame: &mut Frame) {
+        FAULTED.set((frame.error, frame.rcx, frame.rsi, frame.rdi));
+        // Behind the REP MOVSQ.
+        frame.rip += 3;
+    }
+    let inside = end - 0x1800;
+    for (name, from, to, error) in [("read", end - 64, inside, 0), ("write", inside, end - 64, 2)] {
+        FAULTED.set((0, 0, 0, 0));
+        exception::hook(PF, Some(note));
+        cpu_asm!("rep movsq", inout("rsi") from => _, inout("rdi") to => _, inout("rcx") 600_u64 => _,
+            options(nostack));
+        exception::hook(PF, None);
+        let faulted = FAULTED.get();
+        fact(format_args!("hole.copy-{name}"), faulted == (error, 592, from + 64, to + 64), true);
+    }
 }
 
 /// Real mode with 4 GiB segments.
