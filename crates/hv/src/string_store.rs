@@ -28,6 +28,8 @@ struct Form {
 
 impl Run {
     /// The element that `register` stands at.
+    // One copy for both registers: it walks the guest's tables.
+    #[inline(never)]
     fn at<H: Host>(
         machine: &Machine<H>,
         vcpu: &dyn Vcpu,

@@ -152,25 +152,16 @@ impl Paging {
             return bits64::walk(mem, linear, self.cr3, 4, |_, _| Ok(()))
                 .map(|leaf| self.long(leaf));
         }
-        self.lookup_elsewhere(mem, linear)
+        self.find(mem, linear)
     }
 
-    /// [`lookup`](Self::lookup) for those who are in no hurry: a call, and no code of theirs.
+    /// [`lookup`](Self::lookup) for those who are in no hurry, and in all modes but one: a call, and no code of theirs.
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
+    #[cold]
     #[inline(never)]
     pub fn find<M: PhysRead + ?Sized>(
-        &self,
-        mem: &M,
-        linear: u64,
-    ) -> Result<Translation, WalkError> {
-        self.walk(mem, linear, |_, _| Ok(()))
-    }
-
-    /// [`lookup`](Self::lookup) in the other modes, kept out of its callers' code.
-    #[cold]
-    fn lookup_elsewhere<M: PhysRead + ?Sized>(
         &self,
         mem: &M,
         linear: u64,
