@@ -22,6 +22,10 @@ const BOCHS: &[(&str, &str)] = &[
         "system.debian-12-i386",
         "Bochs has no AHCI controller, and no further disks at EHCI and xHCI",
     ),
+    (
+        "system.linux-la57",
+        "Bochs 3.0 ends itself at an exit from five levels of paging to a VMM with four",
+    ),
     ("system.ipxe-1.0", "Bochs ends itself when its BIOS finds nothing to boot"),
     ("system.ipxe-2.0", "Bochs has no network to boot from"),
 ];
