@@ -7,7 +7,7 @@ mod target;
 pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::{mov_dr, registers_cleared};
 
-use crate::instruction::{code_address, fault, inject_db, skip};
+use crate::instruction::{behind, code_address, complete, fault, inject_db};
 use crate::{Cpu, Host, Machine, nmi, step, tsc};
 use emu::Opcode;
 use handover::Note;
@@ -179,10 +179,12 @@ fn breakpoint_here<H: Host>(machine: &Machine<H>, vcpu: &dyn Vcpu) -> bool {
 pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
     if breakpoint_here(machine, vcpu) {
         stop(machine, cpu, vcpu, Stop::Software);
-    } else {
-        // #DB with RIP behind the instruction and nothing new in DR6 (APM 3, INT1).
-        skip(machine, cpu, vcpu, Opcode::Icebp);
+    } else if let Some(next) = behind(machine, vcpu, Opcode::Icebp) {
+        // #DB with RIP behind the instruction and nothing new in DR6, not even for TF (APM 3, INT1).
+        complete(cpu, vcpu, next);
         inject_db(vcpu);
+    } else {
+        poll(machine, cpu, vcpu);
     }
 }
 

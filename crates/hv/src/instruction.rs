@@ -79,21 +79,45 @@ pub(crate) fn skip<H: Host>(
     vcpu: &mut dyn Vcpu,
     opcode: Opcode,
 ) {
-    let next = vcpu.next_rip().or_else(|| {
-        let found = decode(machine, vcpu).filter(|found| found.opcode == opcode)?;
-        Some(vcpu.system(System::Rip).wrapping_add(u64::from(found.len)))
-    });
-    match next {
+    match behind(machine, vcpu, opcode) {
         Some(next) => retire(cpu, vcpu, next),
         // In code that is not RAM it would exit again at once, and for ever: let the analyst in.
         None => drop(debug::poll(machine, cpu, vcpu)),
     }
 }
 
+/// Where the instruction at RIP ends, which is `opcode` if it is still there.
+pub(crate) fn behind<H: Host>(
+    machine: &Machine<H>,
+    vcpu: &dyn Vcpu,
+    opcode: Opcode,
+) -> Option<u64> {
+    vcpu.next_rip().or_else(|| {
+        let found = decode(machine, vcpu).filter(|found| found.opcode == opcode)?;
+        Some(vcpu.system(System::Rip).wrapping_add(u64::from(found.len)))
+    })
+}
+
 /// An instruction was completed for the guest; the next one is at `next`. What the CPU does at an
 /// instruction's end is done here: shadows end, RF clears, a set TF traps (APM 2, 13.1.4).
 #[inline]
 pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
+    let flags = complete(cpu, vcpu, next);
+    // A step by TF sees to the guest's own when it ends. No branch is completed here.
+    if flags & rflags::TF != 0
+        && vcpu.system(System::DebugCtl) & msr::DEBUGCTL_BTF == 0
+        && !step::trapping(cpu)
+    {
+        let dr6 = vcpu.system(System::Dr6);
+        vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
+        inject_db(vcpu);
+    }
+}
+
+/// An instruction was completed that raises what TF would not trap behind, as INT n does: the handler begins with TF
+/// clear (APM 2, 8.9.1). Gives RFLAGS as it was.
+#[inline]
+pub(crate) fn complete<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) -> u64 {
     // EIP wraps in compatibility mode too. That far above 4 GiB no other instruction ends, but one of 64 bits.
     let wraps = next >> 32 == 1 && code_size(vcpu) != CodeSize::Bits64;
     vcpu.set_system(System::Rip, if wraps { next & 0xffff_ffff } else { next });
@@ -102,14 +126,8 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
     if flags & (rflags::RF | rflags::TF) != 0 {
         vcpu.set_system(System::Rflags, flags & !rflags::RF);
         cpu.retired = cpu.step.is_some();
-        // A step by TF sees to the guest's own when it ends. No branch is completed here.
-        let traps = vcpu.system(System::DebugCtl) & msr::DEBUGCTL_BTF == 0;
-        if flags & rflags::TF != 0 && traps && !step::trapping(cpu) {
-            let dr6 = vcpu.system(System::Dr6);
-            vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
-            inject_db(vcpu);
-        }
     }
+    flags
 }
 
 /// Raise an exception; its error code is pushed outside real mode only.

@@ -178,6 +178,24 @@ fn the_guests_own_icebp() {
 }
 
 #[test]
+fn no_single_step_trap_behind_the_guests_own_icebp() {
+    let mut bench = broken();
+    let (dr6, flags) = (bench.dr6(), bench.vcpu.system(System::Rflags) | rflags::TF);
+    bench.vcpu.set_system(System::Rflags, flags);
+    bench.exit_at(&[0xf1], Exit::Icebp);
+    assert_eq!(bench.queued(), Some(Event::Exception(1, None)));
+    assert_eq!((bench.rip(), bench.dr6()), (CODE + 1, dr6));
+    assert_eq!(bench.vcpu.system(System::Rflags), flags, "in the image on the stack");
+}
+
+#[test]
+fn an_icebp_that_is_not_there_any_more_raises_nothing() {
+    let mut bench = broken();
+    bench.exit_at(&[0x90], Exit::Icebp);
+    assert_eq!((bench.queued(), bench.rip()), (None, CODE));
+}
+
+#[test]
 fn a_cpu_without_icebp() {
     let mut bench = broken();
     bench.exception(6, 0, 0);

@@ -92,7 +92,7 @@ pub(crate) fn breakpoints() {
     cpu::set_dr7(0x400);
 }
 
-/// F1h is #DB, a trap without a cause in DR6.
+/// F1h is #DB, a trap without a cause in DR6, and no single step with TF set.
 pub(crate) fn icebp() {
     let after = Racy::new(0);
     let fault = exception::catch(|| {
@@ -103,7 +103,15 @@ pub(crate) fn icebp() {
     if got == Some((UD, after.get() - 1)) {
         // TCG (7.2) knows no ICEBP.
         info(format_args!("long.icebp is an invalid opcode"));
-    } else {
-        fact("long.icebp", got, Some((DB, after.get())));
+        return;
     }
+    fact("long.icebp", got, Some((DB, after.get())));
+    begin();
+    let (behind, end): (u64, u64);
+    cpu_asm!(
+        "lea {b}, [rip + 2f]", "lea {e}, [rip + 3f]", "pushfq", "pushfq", "or qword ptr [rsp], 0x100", "popfq",
+        ".byte 0xf1", "2: popfq", "3: nop", b = out(reg) behind, e = out(reg) end);
+    exception::hook(DB, None);
+    let [first, second, ..] = TRAPS.get();
+    fact("long.icebp-with-tf", (COUNT.get(), first, second), (2, (behind, 0), (end, BS)));
 }
