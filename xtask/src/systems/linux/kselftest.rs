@@ -40,7 +40,7 @@ pub(super) const OF_32_BITS: System = System {
     quick: false,
     play: Ok(tests(
         |dir| boot(dir, CLOUD_6_1, "_32"),
-        &[Step::Serial("END ldt_gdt_32 0"), MOST, END],
+        &[Step::Serial("END sigreturn_32 0"), MOST, END],
     )),
 };
 
