@@ -28,7 +28,7 @@ pub(super) const SYSTEMS: &[System] = &[
             &[Step::Screen("Pass:  1 "), Step::Type("<f1>"), Step::Screen("Exit menu")],
         )
         .but(MEMTEST_PASS)
-        .within(300)
+        .within(900)
         .on(|config, _| {
             config.memory = 64;
             Ok(())

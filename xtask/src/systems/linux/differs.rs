@@ -48,7 +48,7 @@ pub(super) const LINUX: &[Differs] = &[
         pattern: r"^LOG (?:Dentry|Inode-cache|\S+) (?:cache )?hash table entries: (.*)",
         why: MEMORY,
     },
-    Lines { pattern: r"^PORT   03[ef]8-03[ef]f : serial$", why: UART },
+    Lines { pattern: r"^PORT +03[ef]8-03[ef]f : serial$", why: UART },
     Lines { pattern: r"^LOG (00:\d\d|serial8250): ttyS[02] at I/O 0x3[ef]8 ", why: UART },
     Varies {
         pattern: r"^CPU flags\s*:.* clflush( dts|) .* arch_perfmon( pebs bts|) .* pclmulqdq( dtes64|) monitor( ds_cpl|) ",
