@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{archive::Package, build, initramfs, systems::Boot};
 
 /// A kernel by the meta package that depends on its newest build: version numbers vanish from the archive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kernel(Package<'static>);
 
 /// A file for the userland: where it goes, and where it is.
