@@ -214,8 +214,9 @@ fn what_passes_and_what_never_does() {
 
 #[test]
 fn xcr0_is_what_the_cpu_takes() {
-    for (value, taken) in [(7, true), (6, false)] {
+    for (value, ring, taken) in [(7, 0, true), (6, 0, false), (7, 3, false)] {
         let mut bench = intel();
+        bench.vcpu.cpl = ring;
         bench.vcpu.set_gpr(Gpr::Rcx, 0);
         bench.vcpu.set_gpr(Gpr::Rax, value);
         bench.vcpu.set_gpr(Gpr::Rdx, 0);
