@@ -128,6 +128,10 @@ pub(super) const KSELFTEST: &[Differs] = &[
         why: "whether an interrupt comes in between, whose IRET makes every null selector 0",
     },
     Varies { pattern: r"vDSO time offsets: ([\d.]+ [\d.]+)$", why: TIME },
+    Varies {
+        pattern: r"(?:R11 has changed:|Flags +(?:after|change)=)([0-9a-f]{16}\b.*)$",
+        why: "arithmetic flags as the kernel's way back from a system call left them, which depends on what it had to do",
+    },
 ];
 
 /// For Debian on a disk.
