@@ -60,6 +60,8 @@ pub(crate) struct Play {
     pub(crate) compared: &'static [Compared],
     /// Whether the screen stays dark on Bochs, and is not compared there.
     pub(crate) dark_on_bochs: bool,
+    /// Its steps on Bochs, where they are others.
+    pub(crate) on_bochs: Option<&'static [Step]>,
     /// What may differ.
     pub(crate) differs: &'static [Differs],
 }
@@ -78,6 +80,7 @@ impl Play {
             limit: 60,
             compared: &[Compared::Screen],
             dark_on_bochs: false,
+            on_bochs: None,
             differs: &[],
         }
     }
@@ -105,6 +108,16 @@ impl Play {
     /// The same where nothing is seen on Bochs's screen.
     pub(crate) const fn dark_on_bochs(self) -> Self {
         Self { dark_on_bochs: true, ..self }
+    }
+
+    /// The same with other steps on Bochs.
+    pub(crate) const fn on_bochs(self, steps: &'static [Step]) -> Self {
+        Self { on_bochs: Some(steps), ..self }
+    }
+
+    /// The steps on this process's CPU.
+    pub(crate) fn way(&self) -> &'static [Step] {
+        self.on_bochs.filter(|_| Cpu::chosen().is_bochs()).unwrap_or(self.steps)
     }
 
     /// What is compared on this process's CPU.

@@ -7,7 +7,7 @@ mod target;
 pub(crate) use breakpoints::Debugger;
 pub(crate) use hardware::{mov_dr, registers_cleared};
 
-use crate::instruction::{behind, code_address, complete, fault, inject_db};
+use crate::instruction::{advance, behind, code_address, fault, inject_db};
 use crate::{Cpu, Host, Machine, nmi, step, tsc};
 use emu::Opcode;
 use handover::Note;
@@ -180,8 +180,10 @@ pub(crate) fn icebp<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn
     if breakpoint_here(machine, vcpu) {
         stop(machine, cpu, vcpu, Stop::Software);
     } else if let Some(next) = behind(machine, vcpu, Opcode::Icebp) {
-        // #DB with RIP behind the instruction and nothing new in DR6, not even for TF (APM 3, INT1).
-        complete(cpu, vcpu, next);
+        // #DB with RIP behind the instruction and nothing new in DR6, not even for TF (APM 3, INT1): the handler begins
+        // with TF clear (APM 2, 8.9.1). So a step ends as one that raised something.
+        advance(cpu, vcpu, next);
+        cpu.retired = false;
         inject_db(vcpu);
     } else {
         poll(machine, cpu, vcpu);

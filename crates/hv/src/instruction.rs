@@ -102,7 +102,7 @@ pub(crate) fn behind<H: Host>(
 /// instruction's end is done here: shadows end, RF clears, a set TF traps (APM 2, 13.1.4).
 #[inline]
 pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
-    let flags = complete(cpu, vcpu, next);
+    let flags = advance(cpu, vcpu, next);
     // A step by TF sees to the guest's own when it ends. No branch is completed here.
     if flags & rflags::TF != 0
         && vcpu.system(System::DebugCtl) & msr::DEBUGCTL_BTF == 0
@@ -114,10 +114,9 @@ pub(crate) fn retire<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) {
     }
 }
 
-/// An instruction was completed that raises what TF would not trap behind, as INT n does: the handler begins with TF
-/// clear (APM 2, 8.9.1). Gives RFLAGS as it was.
+/// The same but for the trap, for what raises an exception of its own as it ends. Gives RFLAGS as it was.
 #[inline]
-pub(crate) fn complete<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) -> u64 {
+pub(crate) fn advance<V: Vcpu + ?Sized>(cpu: &mut Cpu, vcpu: &mut V, next: u64) -> u64 {
     // EIP wraps in compatibility mode too. That far above 4 GiB no other instruction ends, but one of 64 bits.
     let wraps = next >> 32 == 1 && code_size(vcpu) != CodeSize::Bits64;
     vcpu.set_system(System::Rip, if wraps { next & 0xffff_ffff } else { next });

@@ -6,12 +6,16 @@
 //!
 //! With V_INTR_MASKING the host's IF alone is to decide on physical interrupts (APM 2, 15.21.1). There the guest takes them
 //! as well when its own is set.
-use core::arch::asm;
+use core::arch::{asm, x86_64::__cpuid};
 use x86defs::vmcb::{Control, Save, seg};
 use x86defs::{cr, dr, rflags};
 
-/// Whether this is Bochs, whose debugging port reads as its number. On a PC nothing is there, and it reads FFh.
+/// Whether this is Bochs, whose debugging port reads as its number. On a PC nothing is there, and it reads FFh. Other emulators
+/// have such a port, and say what they are.
 pub(crate) fn present() -> bool {
+    if __cpuid(1).ecx & 1 << 31 != 0 {
+        return false;
+    }
     const PORT: u16 = 0xe9;
     let value: u8;
     // SAFETY: reading a port that no device of a PC has changes nothing.

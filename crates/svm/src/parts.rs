@@ -99,7 +99,7 @@ impl Svm {
             software: false,
             software_next: 0,
             tcg: tcg::present(),
-            bochs: !tcg::present() && bochs::present(),
+            bochs: bochs::present(),
             left: false,
             tpr: 0,
             everything: false,

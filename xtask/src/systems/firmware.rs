@@ -46,8 +46,8 @@ pub(super) const SYSTEMS: &[System] = &[
     ),
     seabios(
         "seabios-1.17-linux",
-        "SeaBIOS 1.17 (sid) under Linux 6.1, to its end",
-        linux::on_firmware_without_tables(v1_17),
+        "SeaBIOS 1.17 (sid) under Linux 6.1, to its power-off",
+        linux::on_firmware(v1_17).on_bochs(linux::TO_A_HALT),
     ),
     System {
         name: "bochs-bios",

@@ -52,27 +52,16 @@ fn without_cx16(config: &mut Config, dir: &Path) -> Result<()> {
 
 /// Linux on another firmware than the emulator's own, which `machine` puts in.
 pub(super) const fn on_firmware(machine: fn(&mut Config, &Path) -> Result<()>) -> Play {
-    firmware(machine, to_the_end!("6.1."))
+    linux(|dir| CLOUD_6_1.boot(dir, ALL), to_the_end!("6.1."), 150).on(machine)
 }
 
-/// The same on one that leaves the ACPI tables to its machine: where that has none, the kernel only halts.
-pub(super) const fn on_firmware_without_tables(
-    machine: fn(&mut Config, &Path) -> Result<()>,
-) -> Play {
-    firmware(
-        machine,
-        &[
-            Step::Serial("USERLAND 6.1."),
-            Step::Serial("WORKLOAD OK"),
-            Step::Serial("READY"),
-            Step::Serial("reboot: "),
-        ],
-    )
-}
-
-const fn firmware(machine: fn(&mut Config, &Path) -> Result<()>, steps: &'static [Step]) -> Play {
-    linux(|dir| CLOUD_6_1.boot(dir, ALL), steps, 150).on(machine)
-}
+/// The steps where the firmware leaves ACPI's tables to the machine and that has none: the kernel only halts.
+pub(super) const TO_A_HALT: &[Step] = &[
+    Step::Serial("USERLAND 6.1."),
+    Step::Serial("WORKLOAD OK"),
+    Step::Serial("READY"),
+    Step::Serial("reboot: System halted"),
+];
 
 /// A play of a Linux, in `limit` seconds.
 const fn linux(boot: super::BootFn, steps: &'static [Step], limit: u64) -> Play {

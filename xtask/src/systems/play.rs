@@ -71,7 +71,7 @@ fn once(play: &Play, vmm: bool) -> Result<Left> {
     let mut machine = prepared.start()?;
     let start = Instant::now();
     let limit = Duration::from_secs(play.limit);
-    for step in play.steps {
+    for step in play.way() {
         let left = limit.saturating_sub(start.elapsed() / machine.slower());
         match *step {
             Step::Screen(text) => {

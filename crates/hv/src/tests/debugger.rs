@@ -189,6 +189,21 @@ fn no_single_step_trap_behind_the_guests_own_icebp() {
 }
 
 #[test]
+fn a_step_over_the_guests_own_icebp_ends_in_its_handler() {
+    let mut bench = broken();
+    let (dr6, flags) = (bench.dr6(), bench.vcpu.system(System::Rflags) | rflags::TF);
+    bench.vcpu.set_system(System::Rflags, flags);
+    bench.write(CODE, &[0xf1]);
+    bench.vcpu.set_system(System::Rip, CODE);
+    bench.line.bytes(&[3]);
+    bench.line.packets(&["s"]);
+    bench.exit(Exit::Interrupt);
+    bench.exit(Exit::Icebp);
+    assert_eq!(bench.queued(), Some(Event::Exception(1, None)));
+    assert_eq!((bench.rip(), bench.dr6()), (CODE + 1, dr6));
+}
+
+#[test]
 fn an_icebp_that_is_not_there_any_more_raises_nothing() {
     let mut bench = broken();
     bench.exit_at(&[0x90], Exit::Icebp);

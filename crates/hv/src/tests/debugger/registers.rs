@@ -25,6 +25,9 @@ fn write(bench: &mut Bench, register: Register, value: u64) -> bool {
     done
 }
 
+/// CR3 has these bits where the CPU has linear-address masking, as the model's has (SDM 3A, 4.5.2).
+const LAM: u64 = 3 << 61;
+
 /// What VMRUN checks (APM 2, 15.5.1), and that no bit is set that the model's CPU has not.
 fn enters(vcpu: &dyn Vcpu) -> bool {
     let [cr0, cr3, cr4] = [System::Cr0, System::Cr3, System::Cr4].map(|it| vcpu.system(it));
@@ -38,7 +41,7 @@ fn enters(vcpu: &dyn Vcpu) -> bool {
     efer & cr::EFER_SVME != 0
         && (cr0 & cr::CR0_CD != 0 || cr0 & cr::CR0_NW == 0)
         && cr0 >> 32 == 0
-        && cr3 >> 52 == 0
+        && (cr3 & !LAM) >> 52 == 0
         && cr4 & !0x77_1fff == 0
         && efer & !0xfd01 == 0
         && vcpu.system(System::Dr6) >> 32 == 0
