@@ -7,7 +7,8 @@ use crate::{
 };
 use core::fmt;
 use emu::Opcode;
-use vcpu::{Event, Exit, Vcpu, Wait};
+use vcpu::{Event, Exit, System, Vcpu, Wait};
+use x86defs::rflags;
 
 /// Run the guest on this CPU for ever.
 pub fn run<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut V) -> ! {
@@ -64,7 +65,10 @@ pub(crate) fn once<H: Host, V: Vcpu>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: 
 /// The timer: look at the line, unless an instruction is being stepped.
 #[inline(never)]
 fn tick<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
-    probe::watch(machine, vcpu);
+    // It comes with interrupts off too, and so within the boot loader's own moment of paging (decision 0015).
+    if vcpu.system(System::Rflags) & rflags::IF != 0 {
+        probe::watch(machine, vcpu);
+    }
     nmi::arrived(machine, cpu, vcpu);
     if cpu.step.is_none() {
         debug::poll(machine, cpu, vcpu);

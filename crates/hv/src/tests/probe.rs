@@ -101,3 +101,16 @@ fn paging_is_seen_at_exits_that_come_anyway() {
         assert!(!answered(&mut bench), "{exit:?}");
     }
 }
+
+/// The loader has paging on for a moment before it asks for the next disk, with interrupts off; a system has both on.
+#[test]
+fn a_tick_within_the_loader_closes_nothing() {
+    let mut bench = Bench::bits32();
+    for (interrupts, open) in [(false, true), (true, false)] {
+        bench.vcpu.change(System::Cr0, cr::CR0_PG, true);
+        bench.vcpu.change(System::Rflags, rflags::IF, interrupts);
+        bench.exit(Exit::Tick);
+        bench.vcpu.change(System::Cr0, cr::CR0_PG, false);
+        assert_eq!(answered(&mut bench), open);
+    }
+}
