@@ -1,8 +1,8 @@
 //! REP MOVS and REP STOS that write to the hole: of the elements in a page all but one are passed over, for what they
 //! write vanishes and what they read has no effects. The last is stepped like any other write, so that the CPU itself raises
-//! what is to be raised, takes what is pending, and finds the end. The guest's protection keys are not
-//! asked: the first element was read from the same page before its store met the hole. Without this a guest that copies over whatever lies below
-//! the end of memory, and on behind it, as memtest86 4.3.7 does, pays two exits for each element.
+//! what is to be raised, takes what is pending, and finds the end. The guest's protection keys are not asked: the first
+//! element was read from the same page before its store met the hole. Without this a guest that copies over whatever lies
+//! below the end of memory, and on behind it, as memtest86 4.3.7 does, pays two exits for each element.
 use crate::instruction::decode;
 use crate::{Cpu, Host, Machine, string};
 use emu::Opcode;
