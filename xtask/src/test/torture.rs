@@ -48,11 +48,13 @@ const DOUBTFUL: usize = 6;
 /// Where the VMM's own code runs (crate `handover`).
 const VMM_BASE: u64 = 0xffff_8000_0000_0000;
 /// How QEMU 7.2 ends itself, not asked by the VMM: an instruction that reaches from RAM into a device's memory;
-/// an access that reaches over the end of a serial port. How Bochs does: code in a device's memory.
-const ABORTS: [&str; 3] = [
+/// an access that reaches over the end of a serial port. How Bochs does: code in a device's memory; a number written to the
+/// port by which its BIOS gives up.
+const ABORTS: [&str; 4] = [
     "translator_access: Assertion",
     "serial_ioport_read: Assertion",
     "prefetch: getHostMemAddr vetoed direct read",
+    "BIOS panic at rombios.c, line ",
 ];
 /// It faults itself, too: once in some runs of ten minutes.
 const SIGSEGV: i32 = 11;
