@@ -131,7 +131,8 @@ fn file(
     // No clock of the host's where runs are compared.
     let time = if config.icount { "1767225600" } else { "utc" };
     // A guest that names no line for the second PIC gets on with it on a real one (GNU Mach's 64-bit kernel of 2022), and
-    // so it does with a command that the keyboard's controller does not know, or an odd address in the local APIC.
+    // so it does with a command that the keyboard's controller does not know, or an odd address in the local APIC, the
+    // I/O APIC or the HPET.
     // The signal handler of the debugger logs that it was called, as information of no module, and waits for ever if it
     // came while something was being logged. So information of the system module alone is reported: resets. What
     // errors the CPU reports is silenced for its amount: Linux makes it log twice a tick, for MSRs it has not.
@@ -148,7 +149,8 @@ fn file(
          com2: enabled=1, {console}\n\
          com3: enabled=1, mode=file, dev={log}\n\
          log: {said}\n\
-         panic: action=report, pic=report, keyboard=report, apic0=report\nerror: action=report, cpu0=ignore\n\
+         panic: action=report, pic=report, keyboard=report, apic0=report, ioapic=report, hpet=report\n\
+         error: action=report, cpu0=ignore\n\
          info: action=ignore, pc_system=report\ndebug: action=ignore\n\
          boot: disk\n",
         memory = config.memory,
