@@ -1,7 +1,7 @@
 //! The table of CPUs before ACPI: Intel MultiProcessor Specification 1.4, chapter 4. Operating
 //! systems still read it when ACPI is missing or switched off.
 use crate::le::{fix_checksum, mem_u16, patch, sum, u16_at, u32_at};
-use crate::{Disabled, Error, Phys, PhysMut, bda};
+use crate::{ApicIds, Disabled, Error, Phys, PhysMut, bda};
 
 const NAME: &str = "MP";
 /// Length of the floating pointer structure.
@@ -108,6 +108,30 @@ fn count_in<P: Phys + ?Sized>(mem: &P, table: u64) -> Result<u32, Error> {
         count = count.saturating_add(u32::from(cpu.flags & ENABLED));
     }
     Ok(count)
+}
+
+/// Adds the local APIC IDs of the enabled CPUs in all MP tables. A default configuration names none: its CPUs are 0 and 1
+/// (5., table 5-1).
+///
+/// # Errors
+/// As [`count_cpus`]; those before the entry that makes no sense were added.
+pub fn apic_ids<P: Phys + ?Sized>(mem: &P, ids: &mut ApicIds<'_>) -> Result<(), Error> {
+    for (base, len) in areas(mem).into_iter().flatten() {
+        for at in (base..base.saturating_add(len)).step_by(POINTER) {
+            let Some(bytes) = pointer(mem, at) else { continue };
+            if is_default(bytes) {
+                (0..DEFAULT_CPUS).for_each(|id| ids.add(id));
+                continue;
+            }
+            let mut offset = HEADER;
+            while let Some(cpu) = next_cpu(mem, table_of(bytes), &mut offset)? {
+                if cpu.flags & ENABLED != 0 {
+                    ids.add(u32::from(cpu.apic_id));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes every CPU but the one with this APIC ID vanish from the MP tables, all that are found. A

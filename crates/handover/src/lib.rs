@@ -23,7 +23,7 @@ pub use note::Note;
 
 /// First word of a [`HandOver`]; the low byte is the layout's version. A resident that finds another
 /// value was built from other sources than the setup that loaded it, and refuses to start.
-pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c07;
+pub const MAGIC: u64 = 0x5241_4d4f_4f46_4c08;
 
 /// Where the hole is mapped in the VMM's address space: byte `hpa` of the hole is at
 /// `VMM_BASE + (hpa - hole.base)`. The first address of the upper canonical half, so that every
@@ -35,6 +35,9 @@ pub const SHARED_BYTES: u64 = 512 * 1024;
 
 /// Bytes of zeroed memory the resident carves one CPU's block from (stacks, vCPU, counters).
 pub const PER_CPU_BYTES: u64 = 64 * 1024;
+
+/// Most CPUs the VMM runs on: their local APIC IDs fill a page. Others stay as the firmware left them.
+pub const MAX_CPUS: usize = 1024;
 
 /// Most ranges of the memory map that are handed over; what is behind them is not shown to the analyst.
 pub const MAX_MAP: usize = 96;
@@ -160,7 +163,7 @@ pub struct HandOver {
     /// The image inside the hole.
     pub image: Span,
     /// What is left of the hole for the resident: zeroed, page-aligned,
-    /// `SHARED_BYTES + cpus * PER_CPU_BYTES` long.
+    /// `SHARED_BYTES` long, and `PER_CPU_BYTES` for each of `processors`.
     pub free: Span,
     /// The CPU's extension is Intel's, and the nested tables have EPT's format; otherwise it is AMD's.
     pub vmx: bool,
@@ -174,6 +177,8 @@ pub struct HandOver {
     pub ff_page: u64,
     /// CPUs the firmware reports, this one included.
     pub cpus: u32,
+    /// The local APIC IDs of those that can be started, a `u32` each, this one's first; at most [`MAX_CPUS`].
+    pub processors: Span,
     /// The command line, parsed.
     pub options: Options,
     /// Where the guest begins.

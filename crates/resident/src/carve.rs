@@ -29,15 +29,26 @@ impl Carve {
         Ok(at)
     }
 
+    /// `len` bytes, whole pages, to be handed out apart.
+    pub(crate) fn part(&mut self, len: u64) -> Result<Self, Exhausted> {
+        let next = self.bytes(len, 4096)?;
+        Ok(Self { next, end: next.saturating_add(len), hole: self.hole })
+    }
+
     /// Room for a `T`, initialised with `value`.
     pub(crate) fn put<T>(&mut self, value: T) -> Result<&'static mut T, Exhausted> {
-        let hpa = self.bytes(size_of::<T>() as u64, align_of::<T>() as u64)?;
-        let place = self.pointer(hpa).cast::<T>();
+        let place = self.place::<T>()?;
         // SAFETY: the bytes are mapped, aligned, of the right size, and nobody else's.
         unsafe {
             place.write(value);
             Ok(&mut *place)
         }
+    }
+
+    /// Room for a `T`, zeroed and aligned, nobody else's.
+    pub(crate) fn place<T>(&mut self) -> Result<*mut T, Exhausted> {
+        let hpa = self.bytes(size_of::<T>() as u64, align_of::<T>() as u64)?;
+        Ok(self.pointer(hpa).cast())
     }
 
     /// Zeroed memory of a type for which zeroes are a value.

@@ -23,11 +23,10 @@ pub(crate) const SELECTORS: (u16, u16, u16) = (CODE, DATA, TSS);
 pub(crate) struct Stacks {
     /// IST1.
     pub(crate) nmi: u64,
-    /// IST2: #DF, which comes when the delivery of another exception failed.
-    pub(crate) double_fault: u64,
-    /// IST3: #MC, which may come at any instruction.
-    pub(crate) machine_check: u64,
-    /// IST4: all others, so that one is delivered where the stack itself is what failed.
+    /// IST2: #DF, which comes when the delivery of another exception failed, and #MC, which may come at any instruction.
+    /// The VMM returns from neither, so the later of the two may have the stack of the earlier.
+    pub(crate) last: u64,
+    /// IST3: all others, so that one is delivered where the stack itself is what failed.
     pub(crate) fault: u64,
 }
 
@@ -73,9 +72,8 @@ impl Tables {
                 // It may come while TR is the guest's: Bochs (seen on 3.0) keeps the trap of a stepped instruction that
                 // exits for the VMM's first instruction. It is no fault, so the stack is sound.
                 1 => 0,
-                8 => 2,
-                18 => 3,
-                _ => 4,
+                8 | 18 => 2,
+                _ => 3,
             };
             *gate = Gate::interrupt(exception(n), ist);
         }
@@ -127,7 +125,7 @@ impl Descriptors {
     /// # Safety
     /// `self` and `tables` stay where they are for ever; `local` is what the handlers expect.
     pub(crate) unsafe fn load(&'static mut self, stacks: &Stacks, tables: &Tables, local: u64) {
-        let tops = [stacks.nmi, stacks.double_fault, stacks.machine_check, stacks.fault];
+        let tops = [stacks.nmi, stacks.last, stacks.fault];
         for (n, top) in tops.into_iter().enumerate() {
             self.tss[9 + 2 * n] = top as u32;
             self.tss[10 + 2 * n] = (top >> 32) as u32;

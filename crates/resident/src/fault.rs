@@ -1,6 +1,6 @@
 //! What the VMM does about its own faults: accesses that may fail go on, debug traps are ignored, all else freezes
 //! the guest, is reported, and the analyst's line answers from then on.
-use crate::cpu::Local;
+use crate::cpu::{Failing, Local};
 use crate::host::{Pc, adopt, uart};
 use crate::start::{Guest, run_on_stack};
 use crate::{backtrace, host};
@@ -138,50 +138,57 @@ fn local() -> Option<&'static Local> {
 /// Keep what is known of the first fault, leave the stack it happened on, answer.
 fn freeze(what: Arguments<'_>, regs: Regs) -> ! {
     let Some(local) = local() else { halt() };
+    let failing = local.failing;
+    let this = core::ptr::from_ref(local) as u64;
+    // Relaxed: what it guards was written before any other CPU ran.
+    let first = failing.owner.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_err_and(|owner| owner != this) {
+        // Another CPU answers, and stands still with the machine.
+        halt();
+    }
     // Relaxed: this CPU's alone.
-    let before = local.faults.fetch_add(1, Ordering::Relaxed);
+    let before = failing.faults.fetch_add(1, Ordering::Relaxed);
     if before >= MOST {
         halt();
     }
     // SAFETY: carved for this; whoever reads it does so afterwards, or has just failed.
-    let report = unsafe { &mut *place(local) };
+    let report = unsafe { &mut *place(failing) };
     *report = hv::Report::new(regs);
     report.say(what);
     // SAFETY: the stack is for this alone. What was on it when a fault came in the answering is given up.
-    unsafe {
-        run_on_stack(core::ptr::from_ref(local).cast_mut().cast(), local.report_stack, answer)
-    }
+    unsafe { run_on_stack(core::ptr::from_ref(local).cast_mut().cast(), failing.stack, answer) }
 }
 
 /// Where the report of the last fault is: the first is kept.
-fn place(local: &Local) -> *mut hv::Report {
+fn place(failing: &Failing) -> *mut hv::Report {
     // Relaxed: this CPU's alone.
-    if local.faults.load(Ordering::Relaxed) <= 1 { local.report } else { local.later }
+    if failing.faults.load(Ordering::Relaxed) <= 1 { failing.report } else { failing.later }
 }
 
 /// Answer the analyst for ever.
 extern "C" fn answer(local: *mut ()) -> ! {
     // SAFETY: `freeze` passes the `Local`, which lives for ever.
     let local = unsafe { &*local.cast::<Local>() };
+    let failing = local.failing;
     {
         // SAFETY: as `freeze` filled it; nobody else refers to it yet.
-        let report = unsafe { &mut *place(local) };
+        let report = unsafe { &mut *place(failing) };
         let regs = report.regs;
         // Not before the fault's stack is left: the accesses refused in here are faults on that stack themselves.
-        backtrace::walk(local.image, &regs, |offset| report.called_from(offset));
+        backtrace::walk(failing.image, &regs, |offset| report.called_from(offset));
     }
     // SAFETY: as `freeze` filled it.
-    let (report, later) = unsafe { (&*local.report, &*local.later) };
+    let (report, later) = unsafe { (&*failing.report, &*failing.later) };
     // SAFETY: null, or what runs the guest; that code does not come back, so nobody else refers to it.
     let Some(Guest { machine, cpu, vcpu }) = (unsafe { local.guest.cast::<Guest>().as_ref() })
     else {
-        early(local, report)
+        early(failing, report)
     };
     if machine.host.gif {
         // SAFETY: the machine is there, so SVM is on. From here SMIs are served again; an NMI or INIT sets its flag.
         unsafe { asm!("stgi", options(nomem, nostack)) };
     }
-    let [frame, scratch] = local.spare;
+    let [frame, scratch] = failing.spare;
     // SAFETY: carved for this place; who used them before does not come back.
     let room = unsafe { Room { frame: &mut *frame, scratch: &mut *scratch } };
     // Its former user does not run again.
@@ -190,8 +197,8 @@ extern "C" fn answer(local: *mut ()) -> ! {
 }
 
 /// The fault came before there was a machine to show: tell it where the log or else the link goes.
-fn early(local: &Local, report: &hv::Report) -> ! {
-    if let Some(mirror) = uart(local.options.log).or_else(|| uart(local.options.link)) {
+fn early(failing: &Failing, report: &hv::Report) -> ! {
+    if let Some(mirror) = uart(failing.options.log).or_else(|| uart(failing.options.link)) {
         Log::new(&mut [], Some(mirror)).line(format_args!("{report}"));
     }
     halt()

@@ -17,6 +17,8 @@ mod host;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod others;
+#[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
 mod time;

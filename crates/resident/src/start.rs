@@ -1,12 +1,15 @@
 //! From the hand-over to the guest's first instruction.
 use crate::carve::Carve;
-use crate::cpu::{self, CpuStacks, Failure, Local, Vendor};
+use crate::cpu::{self, Failing, Failure, Guarded, Local, STACK, Shared, Vendor};
 use crate::descriptors::Tables as Idts;
 use crate::fault::halt;
 use crate::host::{Line, Pc, try_msr, uart};
 use crate::memory::{Ram, Tables};
+use crate::others::Seats;
+use crate::time::millisecond;
 use core::arch::x86_64::__cpuid;
-use handover::{HandOver, MAGIC, PER_CPU_BYTES, SHARED_BYTES};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use handover::{HandOver, MAGIC, SHARED_BYTES};
 use hv::{Buffers, Cpu, Log, Machine, Nested, Roots};
 use paging::mtrr::Mtrrs;
 use paging::table::Root;
@@ -17,7 +20,7 @@ use x86defs::segment::{CODE16, DATA16};
 /// The machine on this hardware.
 pub(crate) type Real = Machine<Pc>;
 
-const _: () = assert!(Tables::BYTES < SHARED_BYTES && PER_CPU_BYTES >= 60 << 10);
+const _: () = assert!(Tables::BYTES < SHARED_BYTES);
 
 unsafe extern "C" {
     pub(crate) fn run_on_stack(
@@ -66,32 +69,75 @@ fn prepare(
     let pages = carve.bytes(Tables::BYTES, 4096)?;
     // SAFETY: the pages were carved for this; setup built all tables in the hole.
     let mut tables = unsafe { Tables::new(handover.hole, pages) };
-    let stacks = CpuStacks::carve(&mut carve)?;
-    stacks.guards.into_iter().for_each(|page| tables.guard(handover.host_cr3, page));
+    let mut guard = |page| tables.guard(handover.host_cr3, page);
+    let failing = failing(&mut carve, handover, &mut guard)?;
+    let seats = Seats::carve(&mut carve, handover, &mut guard)?;
     let ram = Ram::new(handover);
+    // SAFETY: zeroes are maps that watch nothing.
+    let ((io, io_hpa), (msrs, msrs_hpa)) = unsafe { (carve.zeroed()?, carve.zeroed()?) };
+    let shared = carve.put(Shared {
+        vmx: handover.vmx,
+        tables: idts,
+        nested_root: handover.npt_root,
+        io: (io, io_hpa),
+        msrs: (msrs, msrs_hpa),
+        failing,
+        millisecond: millisecond(),
+    })?;
+    let others = seats.start_others(handover, &ram, shared);
+    // From here on the VMM executes nothing in low memory.
     let nested = nested(handover, tables, ram.end())?;
-    let root = nested.root();
-    let (mut vcpu, local) = cpu::set_up(&mut carve, idts, &stacks, handover, root)?;
+    let (block, stacks) = seats.first()?;
+    let (mut vcpu, local, guest) = cpu::set_up(block, stacks, shared)?;
     let machine = machine(&mut carve, handover, (line, mirror), ram, nested)?;
     handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
     vcpu.vcpu().flush();
     real_mode(vcpu.vcpu(), handover);
     machine.log(format_args!(
-        "Ramooflax: hole {:#x}..{:#x}, {} CPU(s) reported, guest starts at {:04x}:{:04x}",
+        "Ramooflax: hole {:#x}..{:#x}, {} of {} CPU(s), guest starts at {:04x}:{:04x}",
         handover.hole.base,
         handover.hole.end(),
+        others.saturating_add(1),
         handover.cpus,
         handover.start.cs,
         handover.start.ip
     ));
-    let guest = share(&mut carve, machine, vcpu)?;
+    seats.failures(|id, why| {
+        machine.log(format_args!("CPU with APIC ID {id:#x} is left out: {why}"))
+    });
+    // SAFETY: the place was carved for this.
+    unsafe { guest.write(Guest { machine, cpu: Cpu::new(), vcpu }) };
     let Local { guest: place, .. } = local;
     *place = guest.cast();
     // SAFETY: just made, and used by this CPU alone until it fails for good.
-    Ok((unsafe { &mut *guest }, stacks.main))
+    Ok((unsafe { &mut *guest }, stacks.main.top))
 }
 
 // What the next three make is large, and the stack is not: each takes its own turn on it.
+
+/// What a failing CPU answers with.
+#[inline(never)]
+fn failing(
+    carve: &mut Carve,
+    handover: &HandOver,
+    guard: &mut dyn FnMut(u64),
+) -> Result<&'static Failing, Failure> {
+    // SAFETY: zeroes are bytes.
+    let spare: [*mut _; 2] = unsafe { [carve.zeroed()?.0, carve.zeroed()?.0] };
+    let stack = Guarded::carve(carve, STACK)?;
+    guard(stack.guard);
+    let (report, later) = (carve.put(hv::Report::default())?, carve.put(hv::Report::default())?);
+    Ok(carve.put(Failing {
+        owner: AtomicU64::new(0),
+        faults: AtomicU32::new(0),
+        report,
+        later,
+        stack: stack.top,
+        spare,
+        image: handover.image.len,
+        options: handover.options,
+    })?)
+}
 
 /// The nested tables as setup made them.
 #[inline(never)]
@@ -136,12 +182,6 @@ fn machine(
         Machine::new(host, handover.options, handover.cpus, line, buffers, nested, log);
     machine.next_disk = handover.next_disk;
     Ok(carve.put(machine)?)
-}
-
-/// The first CPU's share, for ever.
-#[inline(never)]
-fn share(carve: &mut Carve, machine: &'static Real, vcpu: Vendor) -> Result<*mut Guest, Failure> {
-    Ok(carve.put(Guest { machine, cpu: Cpu::new(), vcpu })?)
 }
 
 /// The CPU's MTRRs, if it has any.

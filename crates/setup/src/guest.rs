@@ -1,7 +1,7 @@
 //! The firmware's tables as the guest shall find them: no other CPU, no UART of ours.
 
 use firmware::acpi::{Rsdp, fadt, madt, spcr};
-use firmware::{Phys, PhysMut, bda, mp_table};
+use firmware::{ApicIds, Phys, PhysMut, bda, mp_table};
 use handover::{Options, Reset};
 
 use crate::console::Console;
@@ -26,6 +26,24 @@ pub(crate) fn count_cpus<M: Phys + ?Sized>(
         0 => mp_table::count_cpus(memory).unwrap_or(0).max(threads),
         _ => listed,
     })
+}
+
+/// The local APIC IDs of the CPUs that can be started, this one's, `own`, first: those of the MADT; without one, those of the
+/// MP table. Where a table makes no sense [`count_cpus`] or [`conceal`] says so.
+pub(crate) fn apic_ids<M: Phys + ?Sized>(
+    memory: &M,
+    rsdp: Option<&Rsdp>,
+    own: u8,
+    ids: &mut ApicIds<'_>,
+) {
+    ids.add(own.into());
+    let listed = rsdp.is_some_and(|rsdp| {
+        madt::count_cpus(memory, rsdp).is_ok_and(|count| count != 0)
+            && madt::apic_ids(memory, rsdp, ids).is_ok()
+    });
+    if !listed {
+        let _ = mp_table::apic_ids(memory, ids);
+    }
 }
 
 /// Disables every CPU but the one with `apic_id`, hides the UARTs of `options`; returns the reset

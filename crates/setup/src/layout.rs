@@ -1,6 +1,6 @@
 //! What the VMM's memory holds, in which order, and how much of it there is.
 
-use handover::{HandOver, PER_CPU_BYTES, SHARED_BYTES, Span};
+use handover::{HandOver, MAX_CPUS, PER_CPU_BYTES, SHARED_BYTES, Span};
 use paging::table::{PageSize, tables_for};
 
 /// Bytes in the smallest page.
@@ -22,7 +22,7 @@ const _: () = assert!(size_of::<HandOver>() as u64 <= PAGE);
 pub(crate) struct Needs {
     /// Bytes of the image in memory, a multiple of 4 KiB.
     pub(crate) image_len: u64,
-    /// CPUs the resident keeps memory for.
+    /// CPUs the resident keeps memory for, at most [`MAX_CPUS`].
     pub(crate) cpus: u32,
     /// End of the nested identity map, a multiple of 2 MiB, at least 4 GiB.
     pub(crate) mapped_end: u64,
@@ -40,6 +40,8 @@ pub(crate) struct Layout {
     pub(crate) image: Span,
     /// The page with the [`HandOver`].
     pub(crate) handover: Span,
+    /// The page with the CPUs' local APIC IDs.
+    pub(crate) processors: Span,
     /// Pages for the nested tables and the VMM's own.
     pub(crate) tables: Span,
     /// The page of FFh bytes. The VMM's own tables map it read-only, so that the stack above
@@ -90,6 +92,7 @@ impl Layout {
         Some(Self {
             image: next(needs.image_len)?,
             handover: next(PAGE)?,
+            processors: next((4 * MAX_CPUS) as u64)?,
             tables: next(tables.checked_mul(PAGE)?)?,
             ff_page: next(PAGE)?,
             stack: next(STACK_LEN)?,
@@ -132,6 +135,7 @@ mod tests {
         let parts = [
             layout.image,
             layout.handover,
+            layout.processors,
             layout.tables,
             layout.ff_page,
             layout.stack,

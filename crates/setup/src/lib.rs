@@ -28,10 +28,11 @@ mod tables;
 use core::convert::Infallible;
 use core::ptr;
 
+use firmware::ApicIds;
 use firmware::acpi::Rsdp;
 use firmware::e820::Map;
 use firmware::options::CommandLine;
-use handover::{HandOver, MAGIC, Note, Span, VMM_BASE, seal};
+use handover::{HandOver, MAGIC, MAX_CPUS, Note, Span, VMM_BASE, seal};
 use paging::mtrr::Mtrrs;
 use paging::table::{PageSize, tables_for_types};
 
@@ -73,13 +74,23 @@ pub fn start(
     let mut map = boot.map;
     map.limit_ram(cpu.addresses);
     let cpus = guest::count_cpus(memory, boot.rsdp.as_ref(), cpu.threads)?;
+    let mut room = [0; MAX_CPUS];
+    let mut ids = ApicIds::new(&mut room);
+    guest::apic_ids(memory, boot.rsdp.as_ref(), cpu.apic_id, &mut ids);
+    let ids = ids.list();
     let mapped_end = map.highest_ram_end().max(FOUR_GIB).next_multiple_of(LARGE_PAGE);
     let max_page = if cpu.page_1gb { PageSize::Size1G } else { PageSize::Size2M };
     let typed = match &cpu.types {
         Some(types) => Some(tables_for_types(types, mapped_end, max_page)?),
         None => None,
     };
-    let needs = Needs { image_len: image.memory_len(), cpus, mapped_end, max_page, typed };
+    let needs = Needs {
+        image_len: image.memory_len(),
+        cpus: ids.len() as u32,
+        mapped_end,
+        max_page,
+        typed,
+    };
     let layout = Layout::new(&needs).ok_or(Error::TooManyCpus(cpus))?;
     let hole = place::hole(&mut map, &memory.occupied(), layout.len())?;
     let low_page = low::reserve(memory, &mut map)?;
@@ -96,6 +107,11 @@ pub fn start(
     let reset = guest::conceal(memory, console, boot.rsdp.as_ref(), cpu.apic_id, &options)?;
     let begin = low::install(memory, low_page, &map, from, boot.drive)?;
 
+    let page = part(layout.processors).base;
+    for (at, id) in (page..).step_by(4).zip(ids) {
+        let place = memory.bytes_mut(at, 4).ok_or(Error::NoRoom(hole.len))?;
+        place.copy_from_slice(&id.to_le_bytes());
+    }
     let handover = HandOver {
         magic: MAGIC,
         hole,
@@ -106,6 +122,7 @@ pub fn start(
         host_cr3,
         ff_page: part(layout.ff_page).base,
         cpus,
+        processors: Span { base: page, len: 4 * ids.len() as u64 },
         options,
         start: begin.start,
         next_disk: begin.next_disk,

@@ -3,9 +3,8 @@ extern crate std;
 use crate::capability::{Controls, tests::haswell};
 use crate::switch::{Entered, Next, machine, vmread};
 use crate::{HostState, MsrMap, Parts, Vmx};
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU8};
 use std::boxed::Box;
-use std::vec;
 use vcpu::{Event, Exit, Gpr, Intercept, IoMap, Seg, Segment, System, TaskSource, Vcpu};
 use x86defs::vmx::{activity, exit, field, pending, shadow};
 use x86defs::{cr, dr, msr, rflags, vector};
@@ -28,9 +27,9 @@ fn guest_of(saves_timer: bool) -> Vmx {
     machine(|machine| machine.controls = controls);
     let parts = Parts {
         controls,
-        io_map: IoMap(vec![0; 0x2000].leak()),
+        io_map: IoMap(Box::leak(Box::new([const { AtomicU8::new(0) }; 0x2000]))),
         io_map_hpa: 0x10_0000,
-        msr_map: MsrMap(Box::leak(Box::new([0; 0x1000]))),
+        msr_map: MsrMap(Box::leak(Box::new([const { AtomicU8::new(0) }; 0x1000]))),
         msr_map_hpa: 0x10_2000,
         nested_root: 0x10_3000,
         host: HostState { selectors: (8, 16, 24), task: 0, gs: 0 },

@@ -46,7 +46,8 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
     };
     // Another CPU is there, but must not run.
     tests.push(other("smp.two.bare", Scene::bare, |config| config.smp = 2));
-    tests.push(other("smp.two", Scene::under, |config| config.smp = 2));
+    tests.push(Test::new("guest.smp.two", 180, || taken(2)));
+    tests.push(Test::new("guest.smp.eight", 180, || taken(8)));
     // A CPU without 1 GiB pages, XSAVE, SMEP, FSGSBASE.
     tests.push(Test::new("guest.parity.phenom", 180, || {
         same("parity", |config| config.cpu = PHENOM.into())
@@ -78,6 +79,17 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
         }));
     }
     tests
+}
+
+/// Each of so many CPUs is in the VMM before the guest runs, and stays there whatever the guest does.
+fn taken(cpus: u32) -> Result<()> {
+    let mut prepared = Scene::under(Guest::named("smp", "")).prepare()?;
+    prepared.config.smp = cpus;
+    let mut machine = prepared.start()?;
+    verdict(&mut machine)?;
+    let log = machine.log();
+    ensure!(log.contains(&format!(" {cpus} of {cpus} CPU(s)")), "not all CPUs were taken:\n{log}");
+    Ok(())
 }
 
 /// The guest looked for the hole by itself: it must have been there to be judged.

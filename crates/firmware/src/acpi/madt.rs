@@ -1,7 +1,7 @@
 //! The Multiple APIC Description Table: which CPUs there are; ACPI 6.5, 5.2.12.
 use super::{CHECKSUM, Rsdp, Table, roots};
 use crate::le::{fix_checksum, patch, u32_at};
-use crate::{Disabled, Error, Phys, PhysMut};
+use crate::{ApicIds, Disabled, Error, Phys, PhysMut};
 
 const NAME: &str = "APIC";
 /// Offset of the first entry: after the header, the local APIC's address and the flags.
@@ -137,6 +137,27 @@ pub fn count_cpus<P: Phys + ?Sized>(mem: &P, rsdp: &Rsdp) -> Result<u32, Error> 
         Some(Some(at)) => count_in(&Table::read(mem, *at, NAME)?),
         _ => Ok(0),
     }
+}
+
+/// Adds the local APIC IDs of the enabled CPUs in the first MADT.
+///
+/// # Errors
+/// As [`count_cpus`]; those before the entry that makes no sense were added.
+pub fn apic_ids<P: Phys + ?Sized>(
+    mem: &P,
+    rsdp: &Rsdp,
+    ids: &mut ApicIds<'_>,
+) -> Result<(), Error> {
+    if let Some(Some(at)) = copies(mem, rsdp)?.first() {
+        let table = Table::read(mem, *at, NAME)?;
+        let mut offset = FIRST;
+        while let Some(cpu) = next_cpu(&table, &mut offset)? {
+            if cpu.flags & ENABLED != 0 {
+                ids.add(cpu.apic_id);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes every CPU but the one with this APIC ID vanish: clears Enabled and Online Capable of all
