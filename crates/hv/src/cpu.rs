@@ -1,5 +1,5 @@
 //! What one CPU owns beside its vCPU.
-use crate::{counter::Counter, exits::Exits, nmi::Nmi, step::Step};
+use crate::{counter::Counter, debug::Hardware, exits::Exits, nmi::Nmi, step::Step};
 use core::fmt;
 use vcpu::{Exit, Vcpu};
 
@@ -10,6 +10,7 @@ pub struct Cpu {
     pub counters: [u64; Exit::REASONS],
     pub(crate) exits: Exits,
     pub(crate) counter: Option<Counter>,
+    pub(crate) hardware: Hardware,
     pub(crate) nmi: Nmi,
     pub(crate) step: Option<Step>,
     /// An instruction was completed for the guest while it was stepped: the step is over.

@@ -5,7 +5,7 @@ mod hardware;
 mod target;
 
 pub(crate) use breakpoints::Debugger;
-pub(crate) use hardware::{mov_dr, registers_cleared};
+pub(crate) use hardware::{Hardware, mov_dr, registers_cleared};
 
 use crate::instruction::{advance, behind, code_address, fault, inject_db};
 use crate::{Cpu, Host, Machine, nmi, step, tsc};
@@ -149,10 +149,10 @@ fn resume<H: Host>(
     debugger: &mut Debugger,
     stepping: bool,
 ) {
-    debugger.arm(&machine.host, vcpu);
+    cpu.hardware.take(debugger.hardware, &machine.host, vcpu);
     vcpu.intercept(Intercept::Icebp, debugger.has_software());
     let here = code_address(vcpu, vcpu.system(System::Rip));
-    debugger.pass_instruction_breakpoint(vcpu, here);
+    cpu.hardware.pass_instruction_breakpoint(vcpu, here);
     if stepping {
         step::begin(machine, cpu, vcpu, step::Why::Analyst);
     } else if debugger.software_at(here) {
@@ -252,13 +252,8 @@ fn debug_exception<H: Host>(
     stepped: bool,
 ) {
     let dr6 = vcpu.system(System::Dr6);
-    let (hit, dr7) = match &machine.console {
-        Some(console) => {
-            let debugger = &mut console.lock().debugger;
-            (debugger.hit(&machine.host, vcpu, dr6), debugger.hardware.guest(vcpu).1)
-        }
-        None => (None, vcpu.system(System::Dr7)),
-    };
+    let hit = cpu.hardware.hit(&machine.host, vcpu, dr6);
+    let (_, dr7) = cpu.hardware.guest(vcpu);
     let ours = hit.map_or(0, |(bits, _)| bits);
     vcpu.set_system(System::Dr6, dr6 & !ours);
     // What the guest is owed beside ours: its own breakpoints, its own step.
@@ -288,9 +283,4 @@ fn debug_exception<H: Host>(
         // It may come again at once and for ever, as #AC.
         None => _ = poll(machine, cpu, vcpu),
     }
-}
-
-/// Whether MOV DR is intercepted for the analyst.
-pub(crate) fn holds_registers<H: Host>(machine: &Machine<H>) -> bool {
-    machine.console.as_ref().is_some_and(|it| it.lock().debugger.hardware.held())
 }

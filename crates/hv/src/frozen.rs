@@ -10,7 +10,7 @@ use link::Link;
 use stub::{
     Action, Breakpoint, BreakpointError, Changed, PACKET, Reason, Refused, Regs, Stub, Target,
 };
-use vcpu::{System::Dr7, Vcpu};
+use vcpu::Vcpu;
 
 /// The guest's CPU, gdb's thread 1; the other is the VMM.
 const GUEST: usize = 0;
@@ -49,12 +49,7 @@ impl<H: Host> Target for Dead<'_, H> {
         if cpu == VMM {
             return self.report.regs;
         }
-        // Where the analyst held the debug registers, the guest's own are with the debugger, if it was not at work.
-        let console = self.machine.console.as_ref().and_then(|console| console.try_lock());
-        let held = console.map(|console| console.debugger.guest(self.vcpu));
-        let plain =
-            || (core::array::from_fn(|n| self.vcpu.debug_address(n)), self.vcpu.system(Dr7));
-        guest_registers(self.vcpu, held.unwrap_or_else(plain))
+        guest_registers(self.vcpu, self.cpu.hardware.guest(self.vcpu))
     }
 
     fn set_registers(&mut self, _: usize, _: &Regs, _: Changed) -> Result<(), Refused> {

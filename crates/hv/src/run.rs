@@ -110,7 +110,7 @@ pub(crate) fn init<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dyn 
         cpu.halted = false;
         nmi::forget(cpu, vcpu);
         vcpu.init();
-        debug::registers_cleared(machine, vcpu);
+        debug::registers_cleared(cpu, vcpu);
     }
 }
 

@@ -218,7 +218,7 @@ pub(crate) fn raised<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
     restore_btf(vcpu, btf);
     restore_flags(vcpu, tf);
     restore_dr6(vcpu, dr6);
-    vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
+    vcpu.intercept(Intercept::DebugRegisters, cpu.hardware.held());
     if why == Why::Analyst {
         deliver(machine, cpu, vcpu, why);
     } else {
@@ -272,7 +272,7 @@ pub(crate) fn finish<H: Host>(machine: &Machine<H>, cpu: &mut Cpu, vcpu: &mut dy
                 vcpu.set_system(System::Dr6, dr6 | dr::DR6_BS);
                 inject_db(vcpu);
             }
-            vcpu.intercept(Intercept::DebugRegisters, debug::holds_registers(machine));
+            vcpu.intercept(Intercept::DebugRegisters, cpu.hardware.held());
             write_apic(machine);
         }
     }

@@ -1,10 +1,9 @@
 //! Software breakpoints: the byte of an ICEBP (F1h) in the guest's memory while it runs, never while
 //! it is stopped. ICEBP has an intercept of its own at every privilege level (APM 2, 15.9), so
 //! the guest's INT3 stays its own and no exception needs to be intercepted.
-use super::hardware::Hardware;
+use super::hardware::Wanted;
 use crate::Host;
 use stub::BreakpointError;
-use vcpu::Vcpu;
 
 /// The breakpoint instruction.
 const ICEBP: u8 = 0xf1;
@@ -23,21 +22,16 @@ struct Software {
 #[derive(Debug)]
 pub(crate) struct Debugger {
     software: [Option<Software>; SLOTS],
-    pub(super) hardware: Hardware,
+    pub(super) hardware: Wanted,
 }
 
 impl Default for Debugger {
     fn default() -> Self {
-        Self { software: [None; SLOTS], hardware: Hardware::default() }
+        Self { software: [None; SLOTS], hardware: Wanted::default() }
     }
 }
 
 impl Debugger {
-    /// The guest's own debug address registers and DR7.
-    pub(crate) fn guest(&self, vcpu: &dyn Vcpu) -> ([u64; 4], u64) {
-        self.hardware.guest(vcpu)
-    }
-
     /// Set a breakpoint at linear address `gva`, which is at `gpa` now. Setting it twice is setting it once.
     pub(super) fn add_software<H: Host>(
         &mut self,

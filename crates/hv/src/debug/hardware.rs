@@ -1,7 +1,6 @@
 //! The debug registers, shared with the guest. While the analyst holds one, MOV DR is intercepted and the
 //! guest reads and writes its own values; its enabled breakpoints stay armed at their numbers, the
 //! analyst's take the rest (APM 2, 13.1).
-use super::Debugger;
 use crate::instruction::{decode, inject_db, inject_gp, inject_ud, skip};
 use crate::{Cpu, Host, Machine};
 use emu::Opcode;
@@ -16,10 +15,15 @@ struct Watch {
     len: u64,
 }
 
-/// The analyst's and the guest's debug registers.
+/// What the analyst wants stopped at, on every CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted([Option<Watch>; 4]);
+
+/// The analyst's and the guest's debug registers on one CPU.
 #[derive(Debug, Default)]
 pub(crate) struct Hardware {
-    wanted: [Option<Watch>; 4],
+    /// As of the last time the guest went on.
+    wanted: Wanted,
     /// What is armed at each number for the analyst.
     armed: [Option<Watch>; 4],
     /// What is in the memory watched for reads, as far as it is known.
@@ -28,7 +32,7 @@ pub(crate) struct Hardware {
     guest: Option<([u64; 4], u64)>,
 }
 
-impl Hardware {
+impl Wanted {
     pub(super) fn add(
         &mut self,
         kind: Breakpoint,
@@ -40,10 +44,10 @@ impl Hardware {
         if !aligned || kind == Breakpoint::Software {
             return Err(BreakpointError::Unsupported);
         }
-        if self.wanted.contains(&Some(watch)) {
+        if self.0.contains(&Some(watch)) {
             return Ok(());
         }
-        let free = self.wanted.iter_mut().find(|slot| slot.is_none());
+        let free = self.0.iter_mut().find(|slot| slot.is_none());
         *free.ok_or(BreakpointError::Full)? = Some(watch);
         Ok(())
     }
@@ -51,22 +55,24 @@ impl Hardware {
     pub(super) fn remove(&mut self, kind: Breakpoint, addr: u64) -> Result<(), BreakpointError> {
         let is =
             |slot: &&mut Option<Watch>| slot.is_some_and(|it| it.kind == kind && it.addr == addr);
-        *self.wanted.iter_mut().find(is).ok_or(BreakpointError::Unsupported)? = None;
+        *self.0.iter_mut().find(is).ok_or(BreakpointError::Unsupported)? = None;
         Ok(())
     }
 
     pub(super) fn clear(&mut self) {
-        self.wanted = [None; 4];
+        *self = Self::default();
     }
 
     /// Whether an instruction at `addr` is to be stopped at.
     pub(super) fn executes_at(&self, addr: u64) -> bool {
-        let mut wanted = self.wanted.iter().flatten();
+        let mut wanted = self.0.iter().flatten();
         wanted.any(|it| it.kind == Breakpoint::Hardware && it.addr == addr)
     }
+}
 
+impl Hardware {
     /// DR0-3 and DR7 as the guest has them.
-    pub(super) fn guest(&self, vcpu: &dyn Vcpu) -> ([u64; 4], u64) {
+    pub(crate) fn guest(&self, vcpu: &dyn Vcpu) -> ([u64; 4], u64) {
         self.guest.unwrap_or_else(|| {
             let address = core::array::from_fn(|n| vcpu.debug_address(n));
             (address, vcpu.system(System::Dr7))
@@ -80,20 +86,20 @@ impl Hardware {
     }
 
     /// Whether the analyst holds any.
-    pub(super) fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         self.guest.is_some()
     }
 
     /// Put into the CPU what is wanted now.
     fn arm(&mut self, vcpu: &mut dyn Vcpu) {
-        let hold = self.wanted.iter().any(Option::is_some);
+        let hold = self.wanted.0.iter().any(Option::is_some);
         if !hold && self.guest.is_none() {
             return;
         }
         let (address, dr7) = self.guest(vcpu);
         self.guest = hold.then_some((address, dr7));
         self.armed = [None; 4];
-        let mut wanted = self.wanted.iter().flatten();
+        let mut wanted = self.wanted.0.iter().flatten();
         let mut real = if hold { dr7 & !dr::DR7_GD } else { dr7 };
         for (n, (slot, guest)) in self.armed.iter_mut().zip(address).enumerate() {
             let shift = (n as u32).wrapping_mul(2);
@@ -117,7 +123,7 @@ impl Watch {
     fn control(self) -> u64 {
         let access = match self.kind {
             Breakpoint::Write => 1,
-            // x86 has no breakpoint on reads alone: see `Debugger::hit`.
+            // x86 has no breakpoint on reads alone: see `Hardware::hit`.
             Breakpoint::Read | Breakpoint::Access => 3,
             _ => 0,
         };
@@ -147,10 +153,12 @@ impl Watch {
     }
 }
 
-impl Debugger {
-    pub(super) fn arm<H: Host>(&mut self, host: &H, vcpu: &mut dyn Vcpu) {
-        self.hardware.arm(vcpu);
-        let Hardware { armed, seen, .. } = &mut self.hardware;
+impl Hardware {
+    /// The guest goes on with these.
+    pub(super) fn take<H: Host>(&mut self, wanted: Wanted, host: &H, vcpu: &mut dyn Vcpu) {
+        self.wanted = wanted;
+        self.arm(vcpu);
+        let Self { armed, seen, .. } = self;
         for (seen, slot) in seen.iter_mut().zip(armed) {
             let read = slot.filter(|it| it.kind == Breakpoint::Read);
             *seen = read.and_then(|it| it.value(host, vcpu));
@@ -169,7 +177,7 @@ impl Debugger {
     ) -> Option<(u64, Option<Reason>)> {
         let mut bits = 0;
         let mut reason = None;
-        let Hardware { armed, seen, .. } = &mut self.hardware;
+        let Self { armed, seen, .. } = self;
         for (n, (slot, seen)) in armed.iter().zip(seen).enumerate() {
             let bit = 1_u64.wrapping_shl(n as u32);
             if let (Some(it), true) = (slot, dr6 & bit != 0) {
@@ -190,7 +198,7 @@ impl Debugger {
 
     /// An instruction breakpoint at `here` was shown already: RF lets this one instruction pass.
     pub(super) fn pass_instruction_breakpoint(&self, vcpu: &mut dyn Vcpu, here: u64) {
-        let mut armed = self.hardware.armed.iter().flatten();
+        let mut armed = self.armed.iter().flatten();
         if armed.any(|it| it.kind == Breakpoint::Hardware && it.addr == here) {
             let flags = vcpu.system(System::Rflags);
             vcpu.set_system(System::Rflags, flags | rflags::RF);
@@ -199,11 +207,9 @@ impl Debugger {
 }
 
 /// An INIT has cleared the guest's debug registers: while the analyst holds the real ones, the guest's own are elsewhere.
-pub(crate) fn registers_cleared<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
-    let Some(console) = &machine.console else { return };
-    let hardware = &mut console.lock().debugger.hardware;
-    if hardware.held() {
-        hardware.set_guest(vcpu, [0; 4], dr::DR7_INIT);
+pub(crate) fn registers_cleared(cpu: &mut Cpu, vcpu: &mut dyn Vcpu) {
+    if cpu.hardware.held() {
+        cpu.hardware.set_guest(vcpu, [0; 4], dr::DR7_INIT);
     }
 }
 
@@ -220,7 +226,6 @@ pub(crate) fn mov_dr<H: Host>(
     let Opcode::MovDr { gpr: named, .. } = found.opcode else { return };
     let gpr =
         Gpr::from_encoding(gpr.filter(|_| vcpu.capabilities().decode_assists).unwrap_or(named));
-    let Some(console) = &machine.console else { return };
     const CR4_DE: u64 = 1 << 3;
     if matches!(register, 4 | 5) && vcpu.system(System::Cr4) & CR4_DE != 0 || register > 7 {
         inject_ud(vcpu);
@@ -230,8 +235,7 @@ pub(crate) fn mov_dr<H: Host>(
         inject_gp(vcpu);
         return;
     }
-    let mut console = console.lock();
-    let hardware = &mut console.debugger.hardware;
+    let hardware = &mut cpu.hardware;
     let (mut address, mut dr7) = hardware.guest(vcpu);
     if dr7 & dr::DR7_GD != 0 {
         hardware.guest = Some((address, dr7 & !dr::DR7_GD));
@@ -264,7 +268,6 @@ pub(crate) fn mov_dr<H: Host>(
         hardware.guest = Some((address, dr7));
         hardware.arm(vcpu);
     }
-    drop(console);
     let opcode = Opcode::MovDr { register, gpr: named };
     skip(machine, cpu, vcpu, opcode);
 }

@@ -143,7 +143,7 @@ impl<H: Host> Target for View<'_, H> {
     }
 
     fn registers(&mut self, _cpu: usize) -> Regs {
-        let held = self.debugger.hardware.guest(&*self.vcpu);
+        let held = self.cpu.hardware.guest(&*self.vcpu);
         guest_registers(&*self.vcpu, held)
     }
 
@@ -180,8 +180,8 @@ impl<H: Host> Target for View<'_, H> {
         }
         match changed {
             Changed::One(register) if !done => {
-                let Self { machine, vcpu, debugger, .. } = self;
-                write::set(&machine.host, *vcpu, &mut debugger.hardware, register, regs)
+                let Self { machine, cpu, vcpu, .. } = self;
+                write::set(&machine.host, *vcpu, &mut cpu.hardware, register, regs)
             }
             // A whole register file is somebody's who saved it and puts it back: the CPU's mode is not in it.
             _ => Ok(()),

@@ -5,7 +5,7 @@
 //! does not have, long mode switched off or on under 64-bit code.
 use super::segments;
 use crate::instruction::load_pae_pointers;
-use crate::{Host, debug::hardware::Hardware};
+use crate::{Host, debug::Hardware};
 use stub::{Refused, Register, Regs};
 use vcpu::{Seg, System, Vcpu};
 use x86defs::{cr, dr, rflags, segment};
