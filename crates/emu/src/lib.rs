@@ -18,10 +18,12 @@
 )]
 
 mod disassembler;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use disassembler::{Line, disassemble};
+pub use store::{Source, Store, store};
 
 /// Longest instruction the CPU accepts, in bytes.
 pub const MAX_LEN: usize = 15;
@@ -104,41 +106,72 @@ pub struct Instruction {
     pub operand_size: u8,
 }
 
+/// What stands before an opcode.
+#[derive(Default)]
+struct Prefixes {
+    segment: Option<Segment>,
+    operand: bool,
+    address: bool,
+    /// F3, and not F2 behind it.
+    repeat: bool,
+    rex: u8,
+}
+
+impl Prefixes {
+    /// The first byte of the opcode, and what was before it.
+    fn take(rest: &mut impl Iterator<Item = u8>, code: CodeSize) -> Option<(u8, Self)> {
+        let mut this = Self::default();
+        loop {
+            let byte = rest.next()?;
+            let long = code == CodeSize::Bits64;
+            match byte {
+                0x26 if !long => this.segment = Some(Segment::Es),
+                0x2e if !long => this.segment = Some(Segment::Cs),
+                0x36 if !long => this.segment = Some(Segment::Ss),
+                0x3e if !long => this.segment = Some(Segment::Ds),
+                // In 64-bit mode these four are null prefixes (APM 3, 1.2.4).
+                0x26 | 0x2e | 0x36 | 0x3e => {}
+                0x64 => this.segment = Some(Segment::Fs),
+                0x65 => this.segment = Some(Segment::Gs),
+                0x66 => this.operand = true,
+                0x67 => this.address = true,
+                0xf2 | 0xf3 => this.repeat = byte == 0xf3,
+                0xf0 => {}
+                0x40..=0x4f if long => {
+                    this.rex = byte;
+                    continue;
+                }
+                _ => return Some((byte, this)),
+            }
+            // REX counts only right before the opcode (APM 3, 1.2.7).
+            this.rex = 0;
+        }
+    }
+
+    fn operand_size(&self, code: CodeSize) -> u8 {
+        match (code, self.rex & 8 != 0, self.operand) {
+            (CodeSize::Bits64, true, _) => 8,
+            (CodeSize::Bits16, _, false) | (CodeSize::Bits32 | CodeSize::Bits64, _, true) => 2,
+            _ => 4,
+        }
+    }
+
+    fn address_size(&self, code: CodeSize) -> u8 {
+        match (code, self.address) {
+            (CodeSize::Bits64, false) => 8,
+            (CodeSize::Bits64, true) | (CodeSize::Bits32, false) | (CodeSize::Bits16, true) => 4,
+            (CodeSize::Bits32, true) | (CodeSize::Bits16, false) => 2,
+        }
+    }
+}
+
 /// Recognise the instruction that `bytes` begin with. `None` if they end before it does, or it would
 /// be longer than [`MAX_LEN`].
 #[must_use]
 pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
     let mut rest = bytes.get(..MAX_LEN.min(bytes.len()))?.iter().copied();
-    let mut segment = None;
-    let mut operand_override = false;
-    let mut address_override = false;
-    let mut repeat = false;
-    let mut rex = 0;
-    let first = loop {
-        let byte = rest.next()?;
-        let long = code == CodeSize::Bits64;
-        match byte {
-            0x26 if !long => segment = Some(Segment::Es),
-            0x2e if !long => segment = Some(Segment::Cs),
-            0x36 if !long => segment = Some(Segment::Ss),
-            0x3e if !long => segment = Some(Segment::Ds),
-            // In 64-bit mode these four are null prefixes (APM 3, 1.2.4).
-            0x26 | 0x2e | 0x36 | 0x3e => {}
-            0x64 => segment = Some(Segment::Fs),
-            0x65 => segment = Some(Segment::Gs),
-            0x66 => operand_override = true,
-            0x67 => address_override = true,
-            0xf2 | 0xf3 => repeat = byte == 0xf3,
-            0xf0 => {}
-            0x40..=0x4f if long => {
-                rex = byte;
-                continue;
-            }
-            _ => break byte,
-        }
-        // REX counts only right before the opcode (APM 3, 1.2.7).
-        rex = 0;
-    };
+    let (first, prefixes) = Prefixes::take(&mut rest, code)?;
+    let Prefixes { segment, repeat, rex, .. } = prefixes;
     let opcode = match first {
         0x0f => two_bytes(&mut rest, rex)?,
         0x6c..=0x6f => Opcode::StringIo,
@@ -155,17 +188,8 @@ pub fn decode(bytes: &[u8], code: CodeSize) -> Option<Instruction> {
         _ => Opcode::Other,
     };
     let used = bytes.len().min(MAX_LEN).checked_sub(rest.len())?;
-    let operand_size = match (code, rex & 8 != 0, operand_override) {
-        _ if matches!(first, 0xa4 | 0xaa) => 1,
-        (CodeSize::Bits64, true, _) => 8,
-        (CodeSize::Bits16, _, false) | (CodeSize::Bits32 | CodeSize::Bits64, _, true) => 2,
-        _ => 4,
-    };
-    let address_size = match (code, address_override) {
-        (CodeSize::Bits64, false) => 8,
-        (CodeSize::Bits64, true) | (CodeSize::Bits32, false) | (CodeSize::Bits16, true) => 4,
-        (CodeSize::Bits32, true) | (CodeSize::Bits16, false) => 2,
-    };
+    let operand_size = if matches!(first, 0xa4 | 0xaa) { 1 } else { prefixes.operand_size(code) };
+    let address_size = prefixes.address_size(code);
     let len = if opcode == Opcode::Other { 0 } else { u8::try_from(used).ok()? };
     Some(Instruction { opcode, len, segment, address_size, operand_size })
 }

@@ -1,6 +1,8 @@
+extern crate std;
 use super::*;
 use CodeSize::{Bits16, Bits32, Bits64};
 use proptest::prelude::*;
+use std::vec::Vec;
 
 fn is(bytes: &[u8], code: CodeSize, opcode: Opcode, len: u8) {
     let got = decode(bytes, code).map(|i| (i.opcode, i.len));
@@ -77,7 +79,52 @@ fn cut_short() {
     assert_eq!(decode(&[0x66; 20], Bits16), None);
 }
 
+#[test]
+fn stores() {
+    let is = |bytes: &[u8], code, source| {
+        let expected = Store { source, len: bytes.len() as u8 };
+        assert_eq!(store(bytes, code), Some(expected), "{bytes:x?}");
+    };
+    // What Linux's and SeaBIOS's compilers write.
+    is(&[0x89, 0xb7, 0x00, 0xd0, 0x5f, 0xff], Bits64, Source::Register(6));
+    is(&[0xc7, 0x04, 0x25, 0xb0, 0xd0, 0x5f, 0xff, 0, 0, 0, 0], Bits64, Source::Immediate(0));
+    is(&[0xa3, 0xb0, 0xd0, 0xff, 0xff], Bits32, Source::Register(0));
+    is(&[0x66, 0x67, 0xc7, 0x03, 4, 3, 2, 1], Bits16, Source::Immediate(0x0102_0304));
+    is(&[0x44, 0x89, 0x44, 0x8a, 0x10], Bits64, Source::Register(8));
+    is(&[0x89, 0x05, 1, 2, 3, 4], Bits64, Source::Register(0));
+    is(&[0x66, 0x89, 0x16, 1, 2], Bits16, Source::Register(2));
+    for other in [
+        &[0x89, 0xc0][..],
+        &[0x66, 0x89, 0x07],
+        &[0x48, 0x89, 0x07],
+        &[0x88, 0x07],
+        &[0x87, 0x07],
+        &[0xc7, 0x0f, 0, 0, 0, 0],
+        &[0xab],
+        &[0x89],
+        &[0xc7, 0x07, 0, 0],
+    ] {
+        assert_eq!(store(other, Bits64), None, "{other:x?}");
+    }
+}
+
 proptest! {
+    /// Its length is the disassembler's, which was tried against another's.
+    #[test]
+    fn a_store_is_as_long_as_it_is_shown(
+        prefix in prop_oneof![Just(None), any::<u8>().prop_map(Some)],
+        opcode in prop_oneof![Just(0x89_u8), Just(0xc7), Just(0xa3)],
+        tail in proptest::collection::vec(any::<u8>(), 14),
+    ) {
+        for code in [Bits16, Bits32, Bits64] {
+            let bytes: Vec<u8> =
+                prefix.into_iter().chain([opcode]).chain(tail.iter().copied()).collect();
+            if let Some(found) = store(&bytes, code) {
+                prop_assert_eq!(usize::from(found.len), disassemble(code, 0, &bytes).len(), "{:x?}", bytes);
+            }
+        }
+    }
+
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
         for code in [Bits16, Bits32, Bits64] {

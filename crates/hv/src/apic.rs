@@ -2,11 +2,13 @@
 //! a guest that does not believe them must not start another by INIT and SIPI, for it would run
 //! without a VMM. With one CPU in the machine nothing here is active.
 //!
-//! The xAPIC's page is read-only in the nested tables. A write goes to the scratch page for one step, then
-//! its value, filtered, to the register. In x2APIC mode the command register is an MSR.
-use crate::{Host, Machine};
-use vcpu::Vcpu;
-use x86defs::msr;
+//! The xAPIC's page is read-only in the nested tables. The usual stores are completed by the VMM; any other write goes to the
+//! scratch page for one step, then its value, filtered, to the register. In x2APIC mode the command register is an MSR.
+use crate::instruction::{code_size, fetch, retire};
+use crate::{Cpu, Host, Machine};
+use emu::Source;
+use vcpu::{Gpr, System, Vcpu};
+use x86defs::{dr, msr};
 
 const ID: u16 = 0x20;
 const ICR_LOW: u16 = 0x300;
@@ -59,6 +61,31 @@ pub(crate) fn write_msr<H: Host>(machine: &Machine<H>, register: u32, value: u64
         }
         _ => None,
     }
+}
+
+/// A write to the page at `gpa` is to be made by the instruction at RIP: if it is one of the usual, it is completed, for a
+/// step takes an exit more. Who wants to see the write sees it by the step.
+pub(crate) fn store<H: Host>(
+    machine: &Machine<H>,
+    cpu: &mut Cpu,
+    vcpu: &mut dyn Vcpu,
+    gpa: u64,
+) -> Option<()> {
+    let watched = vcpu.system(System::Dr7) & dr::DR7_ENABLES != 0;
+    if watched || cpu.step.is_some() || vcpu.queued().is_some() || gpa & 3 != 0 {
+        return None;
+    }
+    machine.nested.lock().is_apic(gpa).then_some(())?;
+    let (bytes, have) = fetch(machine, vcpu);
+    let found = emu::store(bytes.get(..have)?, code_size(vcpu))?;
+    let value = match found.source {
+        Source::Register(gpr) => vcpu.gpr(Gpr::from_encoding(gpr)) as u32,
+        Source::Immediate(value) => value,
+    };
+    write(machine, gpa, value);
+    let next = vcpu.system(System::Rip).wrapping_add(u64::from(found.len));
+    retire(cpu, vcpu, next);
+    Some(())
 }
 
 /// The guest wrote `value` at `gpa`, in the APIC's page.

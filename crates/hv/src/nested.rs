@@ -3,7 +3,7 @@
 //! The hole reads FFh and swallows writes for every instruction without decoding any: its pages show
 //! one read-only page of FFh; a write gets a scratch page in its place for one step (docs/decisions).
 use crate::instruction::inject_gp;
-use crate::{Cpu, Host, Machine, step, string_store};
+use crate::{Cpu, Host, Machine, apic, step, string_store};
 use handover::Span;
 use paging::mtrr::{MemoryType, Mtrrs};
 use paging::table::{
@@ -290,6 +290,11 @@ impl<T: TableMemory> Nested<T> {
         Ok(())
     }
 
+    /// Whether writes to the page of `gpa` are watched as the local APIC's.
+    pub(crate) fn is_apic(&self, gpa: u64) -> bool {
+        self.apic.is_some_and(|apic| apic.base == gpa & !(PAGE.wrapping_sub(1)))
+    }
+
     /// Let the scratch page show `value` in the register at `gpa`, for an instruction that reads it too.
     fn show(&mut self, gpa: u64, value: u32) {
         let word = self.scratch | gpa & 0xff8;
@@ -376,6 +381,9 @@ pub(crate) fn fault<H: Host>(
     fault: NestedFault,
 ) {
     if fault.fetch && fault.present && step::fetched(machine, cpu, vcpu) {
+        return;
+    }
+    if fault.write && !fault.table_walk && apic::store(machine, cpu, vcpu, fault.gpa).is_some() {
         return;
     }
     let outcome = machine.nested.lock().fault(fault);

@@ -11,7 +11,7 @@ pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 /// Where memory-mapped devices end and RAM goes on, on every PC.
 pub(crate) const FOUR_GIB: u64 = 4 << 30;
 /// Bytes of stack the resident starts on.
-const STACK_LEN: u64 = 16 << 10;
+const STACK_LEN: u64 = 32 << 10;
 /// The hole is mapped by one page directory.
 const MAX_HOLE: u64 = 1 << 30;
 

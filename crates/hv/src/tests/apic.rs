@@ -65,6 +65,28 @@ fn registers_are_written_by_a_step() {
 }
 
 #[test]
+fn the_usual_stores_are_completed() {
+    let mut bench = watched();
+    let write = |gpa| {
+        let fault = NestedFault { gpa, present: true, write: true, ..Default::default() };
+        Exit::NestedFault(fault)
+    };
+    bench.vcpu.gprs[Gpr::Rsi as usize] = 0xffff_ffff_0000_04fd;
+    // MOV [EDI], ESI and MOV dword [EDI], imm32, in 32-bit code.
+    let (reg, imm) = ([0x66, 0x67, 0x89, 0x37], [0x66, 0x67, 0xc7, 0x07, 0, 0x45, 0x0c, 0]);
+    bench.exit_at(&reg, write(BASE + 0x380));
+    assert_eq!((bench.rip(), bench.queued()), (CODE + 4, None));
+    bench.exit_at(&imm, write(BASE + 0x300));
+    assert_eq!(bench.rip(), CODE + 12);
+    assert_eq!(written(&bench), [(0x380, 0x4fd)], "another CPU's INIT goes nowhere");
+    assert_eq!(bench.leaf(BASE).unwrap() & (ADDR | WRITE), BASE, "never to be written");
+    // In real mode the same bytes but for the prefixes store two: a step.
+    bench.exit_at(&reg[2..], write(BASE + 0x380));
+    assert_eq!((bench.rip(), written(&bench)), (CODE + 12, vec![]));
+    assert_ne!(bench.leaf(BASE).unwrap() & ADDR, BASE);
+}
+
+#[test]
 fn an_access_that_faults_writes_nothing() {
     let mut bench = watched();
     fault(&mut bench, BASE + 0x380);
