@@ -84,6 +84,11 @@ impl Seats {
         if first.is_null() { Err(Exhausted) } else { Ok(Self { first, len }) }
     }
 
+    /// Whether there are others.
+    pub(crate) fn several(&self) -> bool {
+        self.len > 1
+    }
+
     fn at(&self, n: usize) -> &'static Seat {
         // SAFETY: one of `len`, each of which was written and lives for ever.
         unsafe { &*self.first.byte_add(n.min(self.len - 1) * PER_CPU_BYTES as usize) }
@@ -107,7 +112,7 @@ impl Seats {
         ram: &Ram,
         shared: &'static Shared,
     ) -> u32 {
-        let Some(apic) = Apic::of_this_cpu().filter(|_| self.len > 1) else { return 0 };
+        let Some(apic) = Apic::of_this_cpu().filter(|_| self.several()) else { return 0 };
         // The page of low memory that is setup's gift: nobody else's, and put back as it was.
         let page = u64::from(handover.start.cs) << 4 & !0xfff;
         let mut kept = [0; SIZE];

@@ -82,7 +82,8 @@ fn prepare(
         io: (io, io_hpa),
         msrs: (msrs, msrs_hpa),
         failing,
-        millisecond: millisecond(),
+        // Nothing else asks for it.
+        millisecond: if handover.vmx || seats.several() { millisecond() } else { 0 },
     })?;
     let others = seats.start_others(handover, &ram, shared);
     // From here on the VMM executes nothing in low memory.

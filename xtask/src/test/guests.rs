@@ -46,8 +46,10 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
     };
     // Another CPU is there, but must not run.
     tests.push(other("smp.two.bare", Scene::bare, |config| config.smp = 2));
-    tests.push(Test::new("guest.smp.two", 180, || taken(2)));
-    tests.push(Test::new("guest.smp.eight", 180, || taken(8)));
+    for (name, cpus, words) in [("two", 2, ""), ("eight", 8, ""), ("wake", 2, "wake")] {
+        let test = move || taken(cpus, words);
+        tests.push(Test::new(&format!("guest.smp.{name}"), 180, test));
+    }
     // A CPU without 1 GiB pages, XSAVE, SMEP, FSGSBASE.
     tests.push(Test::new("guest.parity.phenom", 180, || {
         same("parity", |config| config.cpu = PHENOM.into())
@@ -82,8 +84,8 @@ pub(super) fn tests(names: &[String]) -> Vec<Test> {
 }
 
 /// Each of so many CPUs is in the VMM before the guest runs, and stays there whatever the guest does.
-fn taken(cpus: u32) -> Result<()> {
-    let mut prepared = Scene::under(Guest::named("smp", "")).prepare()?;
+fn taken(cpus: u32, words: &str) -> Result<()> {
+    let mut prepared = Scene::under(Guest::named("smp", words)).prepare()?;
     prepared.config.smp = cpus;
     let mut machine = prepared.start()?;
     verdict(&mut machine)?;

@@ -8,6 +8,8 @@ use crate::machine_args::Cpu;
 const BOCHS: &[(&str, &str)] = &[
     ("bench.memory", "Bochs has no gdb stub to compare with"),
     ("guest.smp.two", "Debian's Bochs has one processor"),
+    ("guest.smp.eight", "Debian's Bochs has one processor"),
+    ("guest.smp.wake", "Debian's Bochs has one processor"),
     ("guest.parity.phenom", "it is a CPU of QEMU's"),
     ("guest.modes.phenom", "it is a CPU of QEMU's"),
     ("guest.hole.phenom", "it is a CPU of QEMU's"),

@@ -5,6 +5,7 @@ use crate::apic::{INIT, NMI};
 use crate::pit;
 use crate::start::{came, expect, judge};
 use guests::cpu;
+use guests::report::info;
 
 /// Where a message for CPU 1 goes.
 const MESSAGE: u64 = 0xfee0_1000;
@@ -31,16 +32,25 @@ fn timer(mode: u32) {
     redirect(MASKED);
 }
 
-/// Tries both. QEMU 7.2 lets an INIT wait until the halted CPU gets an NMI, which is then lost: hence two.
+/// Tries both, without an INIT and then with one before it. QEMU's TCG (seen on 7.2) lets an INIT reset a CPU whatever SVM
+/// says (APM 2, 15.28), and from then on that CPU is nobody's: so what comes of it is only told. There an INIT waits until
+/// the halted CPU gets an NMI, which is then lost: hence two.
 pub(crate) fn all(others: bool) {
     type Send = fn(u32);
     const TRIES: [(&str, Send); 2] = [("wake.message", message), ("wake.ioapic", timer)];
     for (name, send) in TRIES {
-        expect();
-        for mode in [INIT, NMI, NMI] {
-            send(mode);
-            pit::delay(10);
-        }
-        judge(name, false, others, came());
+        judge(name, false, others, comes(send, &[NMI, NMI]));
     }
+    for (name, send) in TRIES {
+        info(format_args!("{name} after INIT {}", comes(send, &[INIT, NMI, NMI])));
+    }
+}
+
+fn comes(send: fn(u32), modes: &[u32]) -> bool {
+    expect();
+    for mode in modes {
+        send(*mode);
+        pit::delay(10);
+    }
+    came()
 }
