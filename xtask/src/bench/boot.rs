@@ -176,21 +176,29 @@ fn boot_ticks(scene: &Scene, boots: u32, args: &BenchArgs) -> Result<u64> {
 }
 
 pub(super) fn ram_taken(args: &BenchArgs) -> Result<Vec<Row>> {
+    const SMALL: u64 = 512;
+    const CPUS: u32 = 4;
     let guest = Guest::named("cloud", "ramooflax.iomem");
+    let taken = |mib: u64, cpus: u32| -> Result<f64> {
+        let ram = |scene: Scene| -> Result<u64> {
+            let adjust = |p: &mut Prepared| (p.config.memory, p.config.smp) = (mib, cpus);
+            let mut machine = start(&scene, args, adjust)?;
+            facts::ram(&machine.wait_console("READY", LIMIT)?)
+        };
+        let bare = ram(Scene::bare(guest.clone()))?;
+        Ok(bare as f64 - ram(Scene::under(guest.clone()))? as f64)
+    };
+    let row = |part: &str, value| Row::new("ram.taken", part, "cloud", value, "bytes");
     let mut rows = Vec::new();
     // The last is more than the host has: the guest touches little of it. Bochs comes to no first instruction
     // with so much.
     let most = if args.cpu.is_bochs() { 6144 } else { 65536 };
-    for mib in [512, 4096, most] {
-        let ram = |scene: Scene| -> Result<u64> {
-            let mut machine = start(&scene, args, |p| p.config.memory = mib)?;
-            facts::ram(&machine.wait_console("READY", LIMIT)?)
-        };
-        let bare = ram(Scene::bare(guest.clone()))?;
-        let under = ram(Scene::under(guest.clone()))?;
-        let (part, taken) = (format!("{mib} MiB"), bare as f64 - under as f64);
-        let row = Row::new("ram.taken", &part, "cloud", taken, "bytes");
-        rows.push(row.at_most(f64::from(2 << 20)));
+    for mib in [SMALL, 4096, most] {
+        rows.push(row(&format!("{mib} MiB"), taken(mib, 1)?).at_most(f64::from(2 << 20)));
+    }
+    if !args.cpu.is_bochs() {
+        let further = (taken(SMALL, CPUS)? - taken(SMALL, 1)?) / f64::from(CPUS - 1);
+        rows.push(row("per further CPU", further).at_most(f64::from(64 << 10)));
     }
     Ok(rows)
 }
