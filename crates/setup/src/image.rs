@@ -10,8 +10,7 @@ use elf::abi;
 use elf::dynamic::DynamicTable;
 use elf::endian::LittleEndian;
 use elf::file::Class;
-use elf::parse::{ParseError, ParsingTable};
-use elf::relocation::Rela;
+use elf::parse::ParseError;
 use elf::segment::ProgramHeader;
 
 /// Bytes in a page: the unit segments are protected in.
@@ -23,8 +22,12 @@ const MAX_SEGMENTS: usize = 16;
 /// The largest image taken, bytes in memory. Larger means a file that is no resident image.
 const MAX_LEN: u64 = 64 << 20;
 
-/// Bytes of one `Elf64_Rela`.
-const RELA_LEN: u64 = 24;
+/// Bytes of one `Elf64_Relr`.
+const RELR_LEN: u64 = 8;
+/// Packed relative relocations (gABI, "Dynamic Section"): where the table is, its bytes, those of an entry.
+const DT_RELR: i64 = 36;
+const DT_RELRSZ: i64 = 35;
+const DT_RELRENT: i64 = 37;
 
 /// One loadable segment, addresses relative to the image's first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,15 +72,13 @@ pub enum Error {
     NotElf,
     /// Another machine or not position-independent.
     NotStaticPie,
-    /// It asks for a dynamic linker, shared libraries or thread-local storage.
+    /// It asks for a dynamic linker, shared libraries, thread-local storage or relocations other than packed relative ones.
     NeedsLinker,
     /// A segment, the dynamic section or the relocation table is outside its bounds, overlaps
     /// another or is misaligned.
     BadLayout,
     /// A segment is both writable and executable.
     WriteAndExecute,
-    /// A relocation of this type, where only `R_X86_64_RELATIVE` (8) can be applied.
-    Relocation(u32),
     /// A relocation changes bytes outside the image's segments, at this address.
     RelocationTarget(u64),
     /// The entry point is not in an executable segment.
@@ -92,9 +93,6 @@ impl fmt::Display for Error {
             Error::NeedsLinker => f.write_str("it needs a dynamic linker"),
             Error::BadLayout => f.write_str("its segments or tables overlap or lie outside it"),
             Error::WriteAndExecute => f.write_str("a segment is both writable and executable"),
-            Error::Relocation(kind) => {
-                write!(f, "it has a relocation of type {kind}, only type 8 can be applied")
-            }
             Error::RelocationTarget(at) => write!(f, "a relocation at {at:#x} is outside of it"),
             Error::BadEntry => f.write_str("its entry point is not in executable code"),
         }
@@ -117,7 +115,7 @@ pub struct Image<'a> {
     base: u64,
     len: u64,
     entry: u64,
-    rela: &'a [u8],
+    relr: &'a [u8],
 }
 
 impl<'a> Image<'a> {
@@ -141,7 +139,7 @@ impl<'a> Image<'a> {
             base: 0,
             len: 0,
             entry: 0,
-            rela: &[],
+            relr: &[],
         };
         for header in headers.iter() {
             match header.p_type {
@@ -155,9 +153,9 @@ impl<'a> Image<'a> {
         }
         for header in headers.iter().filter(|header| header.p_type == abi::PT_DYNAMIC) {
             let table = DynamicTable::new(LittleEndian, Class::ELF64, elf.segment_data(&header)?);
-            image.rela = image.find_rela(&table)?;
+            image.relr = image.find_relr(&table)?;
         }
-        image.check_relocations()?;
+        relocations(image.relr, |at| image.check_relocation(at))?;
         let entry = elf.ehdr.e_entry.checked_sub(image.base).ok_or(Error::BadEntry)?;
         if !image.segments().iter().any(|segment| segment.execute && segment.contains(entry, 1)) {
             return Err(Error::BadEntry);
@@ -203,15 +201,14 @@ impl<'a> Image<'a> {
                 .copy_from_slice(from);
         }
         let delta = run_at.wrapping_sub(self.base);
-        for rela in self.relocations().iter() {
-            let at = rela.r_offset.wrapping_sub(self.base);
-            usize::try_from(at)
+        relocations(self.relr, |address| {
+            let place = usize::try_from(address.wrapping_sub(self.base))
                 .ok()
                 .and_then(|at| memory.get_mut(at..)?.first_chunk_mut::<8>())
-                .ok_or(Error::RelocationTarget(rela.r_offset))?
-                .copy_from_slice(&(rela.r_addend as u64).wrapping_add(delta).to_le_bytes());
-        }
-        Ok(())
+                .ok_or(Error::RelocationTarget(address))?;
+            *place = u64::from_le_bytes(*place).wrapping_add(delta).to_le_bytes();
+            Ok(())
+        })
     }
 
     /// Takes one `PT_LOAD` header. ELF orders them by address (gABI, "Program Header").
@@ -249,17 +246,17 @@ impl<'a> Image<'a> {
     }
 
     /// The relocation table named by the dynamic section; it must lie in one segment's file bytes.
-    fn find_rela(&self, table: &DynamicTable<'_, LittleEndian>) -> Result<&'a [u8], Error> {
-        let (mut at, mut len, mut entry) = (0, 0, RELA_LEN);
+    fn find_relr(&self, table: &DynamicTable<'_, LittleEndian>) -> Result<&'a [u8], Error> {
+        let (mut at, mut len, mut entry) = (0, 0, RELR_LEN);
         for dynamic in table.iter() {
             let value = dynamic.d_val();
             match dynamic.d_tag {
                 abi::DT_NULL => break,
-                abi::DT_RELA => at = value,
-                abi::DT_RELASZ => len = value,
-                abi::DT_RELAENT => entry = value,
+                DT_RELR => at = value,
+                DT_RELRSZ => len = value,
+                DT_RELRENT => entry = value,
                 // Tables in other formats; empty ones do no harm.
-                abi::DT_RELSZ | abi::DT_PLTRELSZ | DT_RELRSZ if value != 0 => {
+                abi::DT_RELSZ | abi::DT_RELASZ | abi::DT_PLTRELSZ if value != 0 => {
                     return Err(Error::NeedsLinker);
                 }
                 abi::DT_NEEDED => return Err(Error::NeedsLinker),
@@ -269,7 +266,7 @@ impl<'a> Image<'a> {
         if len == 0 {
             return Ok(&[]);
         }
-        if entry != RELA_LEN || len % RELA_LEN != 0 {
+        if entry != RELR_LEN || len % RELR_LEN != 0 {
             return Err(Error::BadLayout);
         }
         let at = at.checked_sub(self.base).ok_or(Error::BadLayout)?;
@@ -282,26 +279,33 @@ impl<'a> Image<'a> {
         part(self.file, segment.file + offset, len)
     }
 
-    fn relocations(&self) -> ParsingTable<'a, LittleEndian, Rela> {
-        ParsingTable::new(LittleEndian, Class::ELF64, self.rela)
-    }
-
-    fn check_relocations(&self) -> Result<(), Error> {
-        for rela in self.relocations().iter() {
-            if rela.r_type != abi::R_X86_64_RELATIVE {
-                return Err(Error::Relocation(rela.r_type));
-            }
-            let at = rela.r_offset.checked_sub(self.base);
-            if !at.is_some_and(|at| self.segments().iter().any(|s| s.contains(at, 8))) {
-                return Err(Error::RelocationTarget(rela.r_offset));
-            }
-        }
-        Ok(())
+    /// The word at this link address is inside.
+    fn check_relocation(&self, address: u64) -> Result<(), Error> {
+        let inside = |at| self.segments().iter().any(|s| s.contains(at, 8));
+        let at = address.checked_sub(self.base).filter(|at| inside(*at));
+        at.map(drop).ok_or(Error::RelocationTarget(address))
     }
 }
 
-/// Total size, in bytes, of the compact relative relocations, which are not applied here.
-const DT_RELRSZ: i64 = 35;
+/// Visits the address of each word that the image's address is to be added to. An even entry is one such address; an odd one is
+/// bits for the 63 words behind the last.
+fn relocations(table: &[u8], mut visit: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
+    let mut next: Option<u64> = None;
+    for entry in table.chunks_exact(RELR_LEN as usize) {
+        let entry = u64::from_le_bytes(entry.try_into().map_err(|_| Error::BadLayout)?);
+        if entry & 1 == 0 {
+            visit(entry)?;
+            next = entry.checked_add(8);
+            continue;
+        }
+        let first = next.ok_or(Error::BadLayout)?;
+        for bit in (0..63).filter(|bit| entry >> (bit + 1) & 1 != 0) {
+            visit(first.wrapping_add(8 * bit))?;
+        }
+        next = first.checked_add(8 * 63);
+    }
+    Ok(())
+}
 
 /// `len` bytes of `file` from `at`.
 fn part(file: &[u8], at: u64, len: u64) -> Result<&[u8], Error> {

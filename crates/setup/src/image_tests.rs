@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 /// Offsets in the file; text is at the same address, data one page further.
 const HEADERS: usize = 64;
-const RELA: usize = 0x200;
+const RELR: usize = 0x200;
 const TEXT: usize = 0x1000;
 const DATA: usize = 0x2000;
 const DYNAMIC: usize = DATA + 0x40;
@@ -36,8 +36,10 @@ fn file() -> Vec<u8> {
     let write = abi::PF_R | abi::PF_W;
     header(&mut file, 2, abi::PT_LOAD, write, [DATA, DATA, 0x100, 0x1100]);
     header(&mut file, 3, abi::PT_DYNAMIC, write, [DYNAMIC, DYNAMIC, 0x40, 0x40]);
-    put(&mut file, RELA, &[DATA as u64, 8, TEXT as u64, DATA as u64 + 8, 8, DATA as u64]);
-    put(&mut file, DYNAMIC, &[7, RELA as u64, 8, 48, 9, 24, 0, 0]);
+    // The first word of the data, and the next.
+    put(&mut file, RELR, &[DATA as u64, 0b11]);
+    put(&mut file, DATA, &[TEXT as u64, DATA as u64]);
+    put(&mut file, DYNAMIC, &[36, RELR as u64, 35, 16, 37, 8, 0, 0]);
     file[TEXT..][..4].copy_from_slice(b"code");
     file
 }
@@ -121,24 +123,26 @@ fn rights_are_never_both() {
 fn what_needs_a_linker_is_refused() {
     assert_eq!(changed(|file| file[HEADERS + 56 * 3] = 3), Error::NeedsLinker);
     assert_eq!(changed(|file| file[HEADERS + 56 * 3] = 7), Error::NeedsLinker);
-    for tag in [1, 2, 18, 35] {
+    for tag in [1, 2, 8, 18] {
         assert_eq!(changed(|file| put(file, DYNAMIC + 48, &[tag, 24])), Error::NeedsLinker);
     }
 }
 
 #[test]
-fn other_relocations_are_named() {
-    assert_eq!(changed(|file| file[RELA + 24 + 8] = 6), Error::Relocation(6));
-    for at in [0x30f9, 0x5000, u64::MAX] {
-        assert_eq!(changed(|file| put(file, RELA, &[at])), Error::RelocationTarget(at));
+fn relocations_stay_inside() {
+    for at in [0x30fa, 0x5000, u64::MAX - 1] {
+        assert_eq!(changed(|file| put(file, RELR, &[at])), Error::RelocationTarget(at));
     }
+    // The last of the 63 words behind, and none to be behind of.
+    let last = DATA as u64 + 0x10fa;
+    assert_eq!(changed(|f| put(f, RELR, &[0x30f0, 0b101])), Error::RelocationTarget(last + 6));
+    assert_eq!(changed(|f| put(f, RELR, &[0b11])), Error::BadLayout);
 }
 
 #[test]
 fn relocation_tables_out_of_bounds_are_refused() {
     // Address; address in zeroed memory; bytes; bytes of one entry.
-    for (at, value) in [(8, 0x3f0), (8, u64::MAX), (8, 0x2800), (24, 47), (24, 24 << 40), (40, 16)]
-    {
+    for (at, value) in [(8, 0x3f8), (8, u64::MAX), (8, 0x2800), (24, 15), (24, 8 << 40), (40, 16)] {
         assert_eq!(changed(|file| put(file, DYNAMIC + at, &[value])), Error::BadLayout);
     }
 }
@@ -155,7 +159,7 @@ fn the_entry_must_be_code() {
 fn no_damaged_byte_panics() {
     let original = file();
     let mut file = original.clone();
-    let parts = (0..HEADERS + 56 * 4).chain(RELA..RELA + 48).chain(DYNAMIC..DYNAMIC + 64);
+    let parts = (0..HEADERS + 56 * 4).chain(RELR..RELR + 16).chain(DYNAMIC..DYNAMIC + 64);
     let mut memory = std::vec![0; 0x4000];
     let mut refused = 0;
     for at in parts {
