@@ -47,8 +47,8 @@ pub(crate) fn write_msr<H: Host>(machine: &Machine<H>, register: u32, value: u64
             Some(!(moved && taken) && machine.host.write_msr(register, value))
         }
         msr::X2APIC_ICR if machine.cpus > 1 => {
-            // x2APIC: the whole register at once, the destination in the upper half. The ID is MSR 802h.
-            let own = machine.host.read_msr(0x802).unwrap_or(0) as u32;
+            // x2APIC: the whole register at once, the destination in the upper half.
+            let own = machine.host.read_msr(msr::X2APIC_ID).unwrap_or(0) as u32;
             Some(match filter(value as u32, (value >> 32) as u32 == own) {
                 Command::Send(low) => {
                     machine.host.write_msr(register, value & !0xffff_ffff | u64::from(low))

@@ -17,6 +17,9 @@ pub(crate) struct Local {
     pub(crate) nmi: AtomicBool,
     /// An INIT came as #SX; at GS:1.
     pub(crate) init: AtomicBool,
+    /// It runs the guest. The others wait, and one that fails there must not take what the first may need, which a machine
+    /// check that comes to all CPUs at once would have it do.
+    pub(crate) first: bool,
     /// What runs the guest (`start::Guest`), null until it is there.
     pub(crate) guest: *mut (),
     /// Of the CPU that fails.
@@ -174,10 +177,12 @@ pub(crate) fn set_up(
     block: &mut Carve,
     stacks: &CpuStacks,
     shared: &Shared,
+    first: bool,
 ) -> Result<(Vendor, &'static mut Local, *mut Guest), Failure> {
     let local = block.put(Local {
         nmi: AtomicBool::new(false),
         init: AtomicBool::new(false),
+        first,
         guest: ptr::null_mut(),
         failing: shared.failing,
     })?;

@@ -138,6 +138,9 @@ fn local() -> Option<&'static Local> {
 /// Keep what is known of the first fault, leave the stack it happened on, answer.
 fn freeze(what: Arguments<'_>, regs: Regs) -> ! {
     let Some(local) = local() else { halt() };
+    if !local.first {
+        halt();
+    }
     let failing = local.failing;
     let this = core::ptr::from_ref(local) as u64;
     // Relaxed: what it guards was written before any other CPU ran.

@@ -113,11 +113,12 @@ impl Seats {
         shared: &'static Shared,
     ) -> u32 {
         let Some(apic) = Apic::of_this_cpu().filter(|_| self.several()) else { return 0 };
+        let reached = |n: &usize| apic.reaches(self.at(*n).apic_id);
         // The page of low memory that is setup's gift: nobody else's, and put back as it was.
         let page = u64::from(handover.start.cs) << 4 & !0xfff;
         let mut kept = [0; SIZE];
         ram.read(page, &mut kept);
-        (1..self.len).for_each(|n| apic.send(self.at(n).apic_id, INIT));
+        (1..self.len).filter(reached).for_each(|n| apic.send(self.at(n).apic_id, INIT));
         let pause = |milliseconds: u64, seat: Option<(&Seat, u32)>| {
             let end = tsc().saturating_add(shared.millisecond.saturating_mul(milliseconds));
             let there = |(seat, state): (&Seat, u32)| seat.state.load(Ordering::Acquire) >= state;
@@ -127,7 +128,7 @@ impl Seats {
         };
         pause(INIT_TIME, None);
         let mut ready = 0;
-        for n in 1..self.len {
+        for n in (1..self.len).filter(reached) {
             let seat = self.at(n);
             // SAFETY: the CPU has not come, and will only by what is sent behind this.
             let own = unsafe { &mut *seat.own.get() };
@@ -210,7 +211,7 @@ extern "C" fn begin(seat: &'static Seat) -> ! {
     // SAFETY: it is this CPU's turn.
     let own = unsafe { &mut *seat.own.get() };
     let done = match own.shared {
-        Some(shared) => cpu::set_up(&mut own.block, &own.stacks, shared).map(|_| shared.vmx),
+        Some(shared) => cpu::set_up(&mut own.block, &own.stacks, shared, false).map(|_| shared.vmx),
         None => Err(Failure::Exhausted),
     };
     match done {
@@ -249,6 +250,18 @@ impl Apic {
             3 => Some(Self::X2),
             2 => Some(Self::X(base & 0x000f_ffff_ffff_f000)),
             _ => None,
+        }
+    }
+
+    /// Whether this ID is one other CPU: in xAPIC mode it has 8 bits, and all ones are everybody (SDM 3A, 10.6.2.1 and
+    /// 10.12.9).
+    fn reaches(&self, id: u32) -> bool {
+        match self {
+            Self::X2 => id != u32::MAX && u64::from(id) != try_msr(msr::X2APIC_ID),
+            // SAFETY: as in `send`; reading it has no effect.
+            Self::X(page) => unsafe {
+                id < 0xff && ((page + 0x20) as *const u32).read_volatile() >> 24 != id
+            },
         }
     }
 

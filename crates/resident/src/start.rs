@@ -89,7 +89,7 @@ fn prepare(
     // From here on the VMM executes nothing in low memory.
     let nested = nested(handover, tables, ram.end())?;
     let (block, stacks) = seats.first()?;
-    let (mut vcpu, local, guest) = cpu::set_up(block, stacks, shared)?;
+    let (mut vcpu, local, guest) = cpu::set_up(block, stacks, shared, true)?;
     let machine = machine(&mut carve, handover, (line, mirror), ram, nested)?;
     handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
     vcpu.vcpu().flush();

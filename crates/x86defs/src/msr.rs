@@ -14,6 +14,8 @@ pub const BIOS_UPDT_TRIG: u32 = 0x79;
 pub const X2APIC_FIRST: u32 = 0x800;
 /// x2APIC interrupt command register.
 pub const X2APIC_ICR: u32 = 0x830;
+/// x2APIC: the local APIC's ID.
+pub const X2APIC_ID: u32 = 0x802;
 /// MTRR capabilities.
 pub const MTRR_CAP: u32 = 0xfe;
 /// Machine-check status of the CPU (APM 2, 9.3.1.2).
