@@ -85,7 +85,6 @@ fn lacking(config: &Config) -> Option<&'static str> {
         (config.sata, "SATA controller"),
         (config.network.is_some(), "network to boot from"),
         (!config.extra.is_empty(), "words of QEMU's"),
-        (config.smp > 1, "second processor in Debian's build"),
     ]
     .into_iter()
     .find_map(|(asked, what)| asked.then_some(what))
@@ -136,8 +135,10 @@ fn file(
     // The signal handler of the debugger logs that it was called, as information of no module, and waits for ever if it
     // came while something was being logged. So information of the system module alone is reported: resets. What
     // errors the CPU reports is silenced for its amount: Linux makes it log twice a tick, for MSRs it has not.
+    let each =
+        |what: &dyn Fn(u32) -> String| (0..config.smp).map(what).collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "cpu: model={model}, ips={IPS}, reset_on_triple_fault=1{features}\n\
+        "cpu: count={smp}:1:1, model={model}, ips={IPS}, reset_on_triple_fault=1{features}\n\
          memory: guest={memory}, host={host}\n\
          clock: sync=none, time0={time}\n\
          port_e9_hack: enabled=1\n\
@@ -149,10 +150,13 @@ fn file(
          com2: enabled=1, {console}\n\
          com3: enabled=1, mode=file, dev={log}\n\
          log: {said}\n\
-         panic: action=report, pic=report, keyboard=report, apic0=report, ioapic=report, hpet=report\n\
-         error: action=report, cpu0=ignore\n\
+         panic: action=report, pic=report, keyboard=report, {apics}, ioapic=report, hpet=report\n\
+         error: action=report, {cpus}\n\
          info: action=ignore, pc_system=report\ndebug: action=ignore\n\
          boot: disk\n",
+        smp = config.smp,
+        apics = each(&|n| format!("apic{n}=report")),
+        cpus = each(&|n| format!("cpu{n}=ignore")),
         memory = config.memory,
         host = config.memory.min(MOST_HOST_MEMORY),
         log = at("log"),

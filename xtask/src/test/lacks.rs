@@ -7,14 +7,10 @@ use crate::machine_args::Cpu;
 /// What Bochs lacks, by test or group.
 const BOCHS: &[(&str, &str)] = &[
     ("bench.memory", "Bochs has no gdb stub to compare with"),
-    ("guest.smp.two", "Debian's Bochs has one processor"),
-    ("guest.smp.eight", "Debian's Bochs has one processor"),
-    ("guest.smp.wake", "Debian's Bochs has one processor"),
     ("guest.parity.phenom", "it is a CPU of QEMU's"),
     ("guest.modes.phenom", "it is a CPU of QEMU's"),
     ("guest.hole.phenom", "it is a CPU of QEMU's"),
     ("debian.phenom", "it is a CPU of QEMU's"),
-    ("debian.cpus", "Debian's Bochs has one processor"),
     ("debian.spcr", "Bochs has no table to be added"),
     ("stick.debian-ehci-sata", "Bochs has no SATA controller"),
     ("network", "Bochs's network cards have no boot ROM"),
