@@ -7,8 +7,8 @@ use x86defs::{cr::CR4_MCE, msr};
 global_asm!(include_str!("entry.S"));
 
 unsafe extern "C" {
-    static exception_stubs: [[u8; 16]; 256];
-    static window_stubs: [[u8; 32]; 256];
+    static exception_stubs: [[u8; 8]; 256];
+    static window_stubs: [[u8; 8]; 256];
     fn nmi_stub();
 }
 
@@ -65,8 +65,8 @@ impl Tables {
     /// Fill the gates. An NMI, #MC and #SX may come in the window as well: the stubs know the latter two from the
     /// interrupts that a guest may give the same vectors.
     pub(crate) fn fill(&mut self) {
-        let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 16;
-        let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 32;
+        let exception = |n: usize| &raw const exception_stubs as u64 + n as u64 * 8;
+        let window = |n: usize| &raw const window_stubs as u64 + n as u64 * 8;
         for (n, gate) in self.main.iter_mut().enumerate() {
             let ist = match n {
                 // It may come while TR is the guest's: Bochs (seen on 3.0) keeps the trap of a stepped instruction that

@@ -119,30 +119,36 @@ refused:
     xor eax, eax
     ret
 
-# Every vector: its number and an error code (or 0) on the stack, general registers saved, then Rust.
-.macro exception number, has_error
-.balign 16
-    .if \has_error == 0
-    push 0
-    .endif
-    push \number
-    jmp exception_common
+# Every vector: its number and an error code (or 0) on the stack, general registers saved, then Rust. A stub pushes the number
+# as one byte, whatever its sign, and leaves the rest to what all share: here and below there are 512, so their bytes count.
+.macro exception number, to
+.balign 8
+    .byte 0x6a, \number        # push, one byte
+    jmp \to
 .endm
 
-.balign 16
+.balign 8
 .global exception_stubs
 exception_stubs:
 .set n, 0
 .rept 256
     .if (n == 8) || ((n >= 10) && (n <= 14)) || (n == 17) || (n == 21) || (n == 29) || (n == 30)
-    exception n, 1
+    exception n, exception_common
     .else
-    exception n, 0
+    exception n, exception_without_error
     .endif
     .set n, n + 1
 .endr
+.balign 8
+# Rust counts on the stride: this does not assemble if a stub outgrew it.
+.org exception_stubs + 256 * 8
 
+exception_without_error:
+    push [rsp]
+    mov qword ptr [rsp + 8], 0
 exception_common:
+    # The byte was extended by its sign.
+    and qword ptr [rsp], 0xff
     push rax
     push rcx
     push rdx
@@ -211,15 +217,14 @@ nmi_stub:
 
 # The interrupt window (svm): the vector into R10D, IF cleared in the frame, back.
 .macro interrupt number
-.balign 32
+.balign 8
     .if \number == 18
     jmp window_18
     .elseif \number == 30
     jmp window_30
     .else
-    mov r10d, \number
-    and qword ptr [rsp + 16], -0x201
-    iretq
+    .byte 0x41, 0xb2, \number  # mov r10b
+    jmp window_taken
     .endif
 .endm
 
@@ -232,9 +237,8 @@ window_30:
     mov byte ptr gs:[1], 1
     and qword ptr [rsp + 16], -0x201
     iretq
-1:  mov r10d, 30
-    and qword ptr [rsp + 16], -0x201
-    iretq
+1:  mov r10b, 30
+    jmp window_taken
 
 # Vector 18 is an external interrupt, or #MC, which neither pushes an error code. MCG_STATUS.MCIP tells (APM 2, 9.3.1.2):
 # #MC sets it, and a handler clears it at its end: the guest's own takes no interrupts meanwhile. Nothing else sets it:
@@ -249,12 +253,14 @@ window_18:
     pop rdx
     pop rcx
     pop rax
-    jnz exception_stubs + 18 * 16
-    mov r10d, 18
+    jnz exception_stubs + 18 * 8
+    mov r10b, 18
+window_taken:
+    movzx r10d, r10b
     and qword ptr [rsp + 16], -0x201
     iretq
 
-.balign 32
+.balign 8
 .global window_stubs
 window_stubs:
 .set n, 0
@@ -262,5 +268,5 @@ window_stubs:
     interrupt n
     .set n, n + 1
 .endr
-# Rust counts on the stride: this does not assemble if a stub outgrew it.
-.org window_stubs + 256 * 32
+.balign 8
+.org window_stubs + 256 * 8
