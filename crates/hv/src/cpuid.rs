@@ -6,10 +6,10 @@ use vcpu::{Absent, Gpr, System, Vcpu};
 use x86defs::cr;
 
 /// Which of the four registers.
-const EAX: usize = 0;
-const EBX: usize = 1;
-const ECX: usize = 2;
-const EDX: usize = 3;
+const EAX: u8 = 0;
+const EBX: u8 = 1;
+const ECX: u8 = 2;
+const EDX: u8 = 3;
 
 enum What {
     /// The bits read as 0.
@@ -26,37 +26,44 @@ enum What {
     Unless(fn(&Absent) -> bool),
 }
 
+/// The reason for a rule. It is for the reader of the table, and none of its bytes is in the image.
+struct Why;
+
+const fn why(_: &str) -> Why {
+    Why
+}
+
 struct Rule {
     subleaf: Option<u32>,
-    register: usize,
+    register: u8,
     bits: u32,
     what: What,
     #[expect(dead_code, reason = "the reason is for the reader of the table")]
-    why: &'static str,
+    why: Why,
 }
 
-const fn conceal(register: usize, bits: u32, why: &'static str) -> Rule {
-    Rule { subleaf: None, register, bits, what: What::Conceal, why }
+const fn conceal(register: u8, bits: u32, reason: &str) -> Rule {
+    Rule { subleaf: None, register, bits, what: What::Conceal, why: why(reason) }
 }
 
-const fn pass(subleaf: u32, register: usize, bits: u32, why: &'static str) -> Rule {
-    Rule { subleaf: Some(subleaf), register, bits, what: What::Pass, why }
+const fn pass(subleaf: u32, register: u8, bits: u32, reason: &str) -> Rule {
+    Rule { subleaf: Some(subleaf), register, bits, what: What::Pass, why: why(reason) }
 }
 
-const fn unless(subleaf: u32, register: usize, bits: u32, absent: fn(&Absent) -> bool) -> Rule {
-    let why = "VMX: #UD in a guest without its control";
+const fn unless(subleaf: u32, register: u8, bits: u32, absent: fn(&Absent) -> bool) -> Rule {
+    let why = why("VMX: #UD in a guest without its control");
     Rule { subleaf: Some(subleaf), register, bits, what: What::Unless(absent), why }
 }
 
 /// Of leaf 7, subleaf 1.
-const fn instructions(register: usize, bits: u32, why: &'static str) -> Rule {
-    Rule { subleaf: Some(1), register, bits, what: What::Conceal, why }
+const fn instructions(register: u8, bits: u32, reason: &str) -> Rule {
+    Rule { subleaf: Some(1), register, bits, what: What::Conceal, why: why(reason) }
 }
 
 /// A whole leaf reads as 0 where the CPU cannot give a guest what it describes.
 const fn empty_unless(absent: fn(&Absent) -> bool) -> [Rule; 4] {
-    const fn rule(register: usize, absent: fn(&Absent) -> bool) -> Rule {
-        let why = "empty where there is none";
+    const fn rule(register: u8, absent: fn(&Absent) -> bool) -> Rule {
+        let why = why("empty where there is none");
         Rule { subleaf: None, register, bits: u32::MAX, what: What::Unless(absent), why }
     }
     [rule(EAX, absent), rule(EBX, absent), rule(ECX, absent), rule(EDX, absent)]
@@ -66,12 +73,12 @@ const DEBUG_STORE: &str = "the store of branches and samples: Intel's CPUs write
     the VMM runs, whose tables are others";
 
 /// A whole leaf reads as 0.
-const fn empty(why: &'static str) -> [Rule; 4] {
+const fn empty(reason: &str) -> [Rule; 4] {
     [
-        conceal(EAX, u32::MAX, why),
-        conceal(EBX, u32::MAX, why),
-        conceal(ECX, u32::MAX, why),
-        conceal(EDX, u32::MAX, why),
+        conceal(EAX, u32::MAX, reason),
+        conceal(EBX, u32::MAX, reason),
+        conceal(ECX, u32::MAX, reason),
+        conceal(EDX, u32::MAX, reason),
     ]
 }
 
@@ -85,7 +92,7 @@ const POLICY: [(u32, &[Rule]); 10] = [
                 register: ECX,
                 bits: 1 << 27,
                 what: What::Follow(cr::CR4_OSXSAVE),
-                why: "OSXSAVE copies the guest's CR4.OSXSAVE",
+                why: why("OSXSAVE copies the guest's CR4.OSXSAVE"),
             },
             conceal(ECX, 1 << 5 | 1 << 6, "VMX and SMX are ours"),
             conceal(EDX, 1 << 21, DEBUG_STORE),
@@ -100,14 +107,14 @@ const POLICY: [(u32, &[Rule]); 10] = [
                 register: ECX,
                 bits: 1 << 4,
                 what: What::Follow(cr::CR4_PKE),
-                why: "OSPKE copies the guest's CR4.PKE",
+                why: why("OSPKE copies the guest's CR4.PKE"),
             },
             Rule {
                 subleaf: Some(1),
                 register: EAX,
                 bits: 1 << 17,
                 what: What::Conceal,
-                why: "FRED's MSRs are not in a VMCB without its own extension",
+                why: why("FRED's MSRs are not in a VMCB without its own extension"),
             },
             pass(
                 0,
@@ -136,7 +143,9 @@ const POLICY: [(u32, &[Rule]); 10] = [
                 register: EDX,
                 bits: 1 << 18,
                 what: What::Conceal,
-                why: "PCONFIG: a memory key's number is part of an address, by which the hole would have others",
+                why: why(
+                    "PCONFIG: a memory key's number is part of an address, by which the hole would have others",
+                ),
             },
             pass(
                 0,
@@ -160,7 +169,9 @@ const POLICY: [(u32, &[Rule]); 10] = [
                 register: EDX,
                 bits: 1 << 19,
                 what: What::Unless(|absent| absent.branch_records),
-                why: "architectural last branch records: exits switch them off, or they would hold the VMM's branches",
+                why: why(
+                    "architectural last branch records: exits switch them off, or they would hold the VMM's branches",
+                ),
             },
             pass(0, EDX, 1 << 20, "CET's indirect branch tracking: as its shadow stacks"),
             pass(0, ECX, 1 << 23, "Key locker: LOADIWKEY exits only if asked to"),
@@ -205,7 +216,7 @@ const POLICY: [(u32, &[Rule]); 10] = [
             register: EBX,
             bits: 1,
             what: What::While(cr::CR4_KL),
-            why: "AESKLE copies the guest's CR4.KL, where the firmware left key locker on",
+            why: why("AESKLE copies the guest's CR4.KL, where the firmware left key locker on"),
         }],
     ),
     (0x1c, &empty_unless(|absent| absent.branch_records)),
@@ -216,7 +227,7 @@ const POLICY: [(u32, &[Rule]); 10] = [
             register: EAX,
             bits: 1 << 4 | 1 << 5,
             what: What::Conceal,
-            why: DEBUG_STORE,
+            why: why(DEBUG_STORE),
         }],
     ),
     (
@@ -228,14 +239,14 @@ const POLICY: [(u32, &[Rule]); 10] = [
                 register: EDX,
                 bits: 1 << 27,
                 what: What::Unless(|absent| absent.rdtscp),
-                why: "RDTSCP, as above",
+                why: why("RDTSCP, as above"),
             },
             Rule {
                 subleaf: None,
                 register: EDX,
                 bits: 1 << 11,
                 what: What::In64BitCode,
-                why: "SYSCALL",
+                why: why("SYSCALL"),
             },
         ],
     ),
@@ -264,7 +275,7 @@ fn apply(rules: &[Rule], subleaf: u32, vcpu: &dyn Vcpu, out: &mut [u32; 4]) {
     let cr4 = vcpu.system(System::Cr4);
     let absent = vcpu.capabilities().absent;
     for rule in rules.iter().filter(|rule| rule.subleaf.is_none_or(|only| only == subleaf)) {
-        let Some(value) = out.get_mut(rule.register) else { continue };
+        let Some(value) = out.get_mut(usize::from(rule.register)) else { continue };
         let follow = match rule.what {
             What::Pass => continue,
             What::Conceal => false,
