@@ -76,6 +76,8 @@ fn hidden_components(vcpu: &dyn Vcpu) -> u64 {
 }
 
 /// Ask for the exits this module handles. On Intel EFER is exchanged by entries and exits and has no bit of the VMM's.
+/// One copy serves both vendors.
+#[inline(never)]
 pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     if vcpu.capabilities().vmx {
         let ours = (0..0x1000).filter(|register| is_intels(*register));

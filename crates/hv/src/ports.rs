@@ -36,7 +36,8 @@ impl Default for Devices {
     }
 }
 
-/// Ask for the exits this module handles.
+/// Ask for the exits this module handles. One copy serves both vendors.
+#[inline(never)]
 pub(crate) fn watch<H: Host>(machine: &Machine<H>, vcpu: &mut dyn Vcpu) {
     vcpu.watch_ports(KBC_DATA, 1, true);
     vcpu.watch_ports(KBC_COMMAND, 1, true);
