@@ -1,6 +1,6 @@
-//! Keeping the other CPUs where they are. Until the VMM runs on them, the firmware's tables list only one;
-//! a guest that does not believe them must not start another by INIT and SIPI, for it would run
-//! without a VMM. With one CPU in the machine nothing here is active.
+//! Keeping the other CPUs where they are. They wait in the VMM, and until the guest runs on them the firmware's tables list
+//! only one; a guest that does not believe them must not start another by INIT and SIPI: one that the VMM could not take, or
+//! that an INIT gets out of it (QEMU's TCG), would run without a VMM. With one CPU in the machine nothing here is active.
 //!
 //! The xAPIC's page is read-only in the nested tables. The usual stores are completed by the VMM; any other write goes to the
 //! scratch page for one step, then its value, filtered, to the register. In x2APIC mode the command register is an MSR.

@@ -2,13 +2,15 @@
 //!
 //! The hole reads FFh and swallows writes for every instruction without decoding any: its pages show
 //! one read-only page of FFh; a write gets a scratch page in its place for one step (docs/decisions).
+mod apic;
+
 use crate::instruction::inject_gp;
-use crate::{Cpu, Host, Machine, apic, step, string_store};
+use crate::{Cpu, Host, Machine, step, string_store};
 use handover::Span;
 use paging::mtrr::{MemoryType, Mtrrs};
 use paging::table::{
-    self, ADDR, Format, MapError, NX, PCD, PRESENT, PWT, PageSize, Root, TableMemory, WRITE,
-    follow, leaf, map_typed, pde_address, split_to_4k,
+    self, ADDR, Format, MapError, NX, PRESENT, PageSize, Root, TableMemory, follow, leaf,
+    map_typed, pde_address,
 };
 use vcpu::{NestedFault, Vcpu};
 
@@ -27,17 +29,6 @@ enum Outcome {
     Opened,
     /// A scratch page stands in for the local APIC's: the same, and the value goes to the register.
     Apic(u64),
-}
-
-/// The local APIC's page, watched.
-#[derive(Clone, Copy, Debug)]
-struct Apic {
-    base: u64,
-    /// Address of its entry, and the entry without the right to write.
-    at: u64,
-    entry: u64,
-    /// Where the access under way writes.
-    writes: Option<u64>,
 }
 
 /// Where the VMM sees the local APIC's page while it is watched: a gibibyte behind the hole's first byte,
@@ -74,7 +65,7 @@ pub struct Nested<T> {
     scratch: u64,
     /// Entries of the hole that show the scratch page now.
     open: [Option<u64>; OPEN],
-    apic: Option<Apic>,
+    apic: Option<apic::Page>,
     /// What the APIC window shows.
     shown: Option<u64>,
     /// Of the nested tables, and of the VMM's own where they do not share the lower half.
@@ -269,45 +260,6 @@ impl<T: TableMemory> Nested<T> {
         map_typed(&mut self.tables, self.root, &self.types, range, flags, PageSize::Size2M)
     }
 
-    /// Show the local APIC's page at `base` in its window: whether the VMM's translations must be flushed for it.
-    pub(crate) fn show_apic(&mut self, base: u64) -> Result<bool, MapError> {
-        if self.shown == Some(base) {
-            return Ok(false);
-        }
-        let window = split_to_4k(&mut self.tables, self.own_root, APIC_WINDOW)?;
-        self.tables.write(window, base | PRESENT | WRITE | PCD | PWT | NX);
-        self.shown = Some(base);
-        Ok(true)
-    }
-
-    /// Watch writes to the local APIC's page at `base`, from now on.
-    pub(crate) fn protect_apic(&mut self, base: u64) -> Result<(), MapError> {
-        self.show_apic(base)?;
-        let at = split_to_4k(&mut self.tables, self.root, base)?;
-        let entry = self.tables.read(at) & !WRITE;
-        self.tables.write(at, entry);
-        self.apic = Some(Apic { base, at, entry, writes: None });
-        Ok(())
-    }
-
-    /// Whether writes to the page of `gpa` are watched as the local APIC's.
-    pub(crate) fn is_apic(&self, gpa: u64) -> bool {
-        self.apic.is_some_and(|apic| apic.base == gpa & !(PAGE.wrapping_sub(1)))
-    }
-
-    /// Let the scratch page show `value` in the register at `gpa`, for an instruction that reads it too.
-    fn show(&mut self, gpa: u64, value: u32) {
-        let word = self.scratch | gpa & 0xff8;
-        self.tables.write(word, u64::from(value).wrapping_shl((gpa as u32 & 4).wrapping_mul(8)));
-    }
-
-    /// The write to the APIC that a completed step made: guest-physical address and value.
-    pub(crate) fn apic_written(&mut self) -> Option<(u64, u32)> {
-        let gpa = self.apic.as_mut()?.writes?;
-        let word = self.tables.read(self.scratch | gpa & 0xff8);
-        Some((gpa, word.wrapping_shr((gpa as u32 & 4).wrapping_mul(8)) as u32))
-    }
-
     /// Forget what was mapped on first touch, above the identity map, and take its tables back.
     fn recycle(&mut self) {
         const GIB: u64 = 1 << 30;
@@ -383,7 +335,10 @@ pub(crate) fn fault<H: Host>(
     if fault.fetch && fault.present && step::fetched(machine, cpu, vcpu) {
         return;
     }
-    if fault.write && !fault.table_walk && apic::store(machine, cpu, vcpu, fault.gpa).is_some() {
+    if fault.write
+        && !fault.table_walk
+        && crate::apic::store(machine, cpu, vcpu, fault.gpa).is_some()
+    {
         return;
     }
     let outcome = machine.nested.lock().fault(fault);

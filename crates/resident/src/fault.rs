@@ -71,6 +71,13 @@ extern "C" fn resident_exception(frame: &mut Frame) {
         frame.rflags |= rflags::RF;
         return;
     }
+    fatal(frame)
+}
+
+/// A fault that the VMM does not come back from. Out of line, for what comes back may come on the NMI handler's small stack.
+#[cold]
+#[inline(never)]
+fn fatal(frame: &Frame) -> ! {
     let mut regs = system_registers();
     let [r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax] = frame.registers;
     (regs.rax, regs.rbx, regs.rcx, regs.rdx) = (rax, rbx, rcx, rdx);

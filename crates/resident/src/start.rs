@@ -85,11 +85,12 @@ fn prepare(
         // Nothing else asks for it.
         millisecond: if handover.vmx || seats.several() { millisecond() } else { 0 },
     })?;
+    let (block, stacks) = seats.first()?;
+    // Before the others, for that takes time: what comes meanwhile finds the VMM's handlers.
+    let (mut vcpu, local, guest) = cpu::set_up(block, stacks, shared, true)?;
     let others = seats.start_others(handover, &ram, shared);
     // From here on the VMM executes nothing in low memory.
     let nested = nested(handover, tables, ram.end())?;
-    let (block, stacks) = seats.first()?;
-    let (mut vcpu, local, guest) = cpu::set_up(block, stacks, shared, true)?;
     let machine = machine(&mut carve, handover, (line, mirror), ram, nested)?;
     handover.wipe.into_iter().for_each(|span| machine.host.ram.wipe(span));
     vcpu.vcpu().flush();

@@ -102,3 +102,35 @@ fn a_madt_without_sense_is_an_error() {
     let error = count_cpus(&memory, Some(&rsdp()), 2);
     assert!(matches!(error, Err(Error::Firmware(firmware::Error::Malformed { .. }))));
 }
+
+/// The IDs that can be started, of at most `room`.
+fn listed(memory: &Memory, rsdp: Option<&Rsdp>, own: u8, room: usize) -> Vec<u32> {
+    let mut room = std::vec![0; room];
+    let mut ids = ApicIds::new(&mut room);
+    apic_ids(memory, rsdp, own, &mut ids);
+    ids.list().to_vec()
+}
+
+#[test]
+fn this_cpu_is_the_first_that_is_listed() {
+    let memory = Memory::new().madt(3).mp(5);
+    assert_eq!(listed(&memory, Some(&rsdp()), 0, 8), [0, 1, 2]);
+    assert_eq!(listed(&memory, Some(&rsdp()), 2, 8), [2, 0, 1]);
+    assert_eq!(listed(&memory, None, 1, 8), [1, 0, 2, 3, 4]);
+    assert_eq!(listed(&Memory::new(), None, 7, 8), [7], "nobody names another");
+}
+
+#[test]
+fn there_is_room_for_so_many() {
+    let memory = Memory::new().madt(9);
+    assert_eq!(listed(&memory, Some(&rsdp()), 8, 4), [8, 0, 1, 2]);
+}
+
+#[test]
+fn who_counts_lists() {
+    let other = Memory::new().rsdt(MADT).acpi(MADT, b"FACP", &[0; 80]).mp(5);
+    for memory in [Memory::new().madt(3), Memory::new().madt(1).mp(4), other] {
+        let count = count_cpus(&memory, Some(&rsdp()), 1).unwrap() as usize;
+        assert_eq!(listed(&memory, Some(&rsdp()), 0, 16).len(), count);
+    }
+}

@@ -193,11 +193,12 @@ pub(super) fn ram_taken(args: &BenchArgs) -> Result<Vec<Row>> {
     // The last is more than the host has: the guest touches little of it. Bochs comes to no first instruction
     // with so much.
     let most = if args.cpu.is_bochs() { 6144 } else { 65536 };
-    for mib in [SMALL, 4096, most] {
-        rows.push(row(&format!("{mib} MiB"), taken(mib, 1)?).at_most(f64::from(2 << 20)));
+    let alone = taken(SMALL, 1)?;
+    for (mib, value) in [(SMALL, alone), (4096, taken(4096, 1)?), (most, taken(most, 1)?)] {
+        rows.push(row(&format!("{mib} MiB"), value).at_most(f64::from(2 << 20)));
     }
     if !args.cpu.is_bochs() {
-        let further = (taken(SMALL, CPUS)? - taken(SMALL, 1)?) / f64::from(CPUS - 1);
+        let further = (taken(SMALL, CPUS)? - alone) / f64::from(CPUS - 1);
         rows.push(row("per further CPU", further).at_most(f64::from(64 << 10)));
     }
     Ok(rows)

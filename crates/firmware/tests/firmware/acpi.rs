@@ -1,6 +1,7 @@
 use crate::ram::{Ram, fix, sum};
+use firmware::ApicIds;
 use firmware::acpi::fadt::{self, Fadt};
-use firmware::acpi::madt::{count_cpus, disable_other_cpus, entries};
+use firmware::acpi::madt::{apic_ids, count_cpus, disable_other_cpus, entries};
 use firmware::acpi::spcr::{Spcr, hide_spcr};
 use firmware::acpi::{Gas, Rsdp, Table, Tables, find_rsdp, table};
 use firmware::{Disabled, Error, Phys};
@@ -150,6 +151,13 @@ fn null_and_unreadable_pointers_are_passed_over() {
     assert_eq!(count_cpus(&mem, &rsdp), error);
 }
 
+fn ids(mem: &Ram, rsdp: &Rsdp) -> Vec<u32> {
+    let mut room = [0; 1024];
+    let mut ids = ApicIds::new(&mut room);
+    apic_ids(mem, rsdp, &mut ids).unwrap();
+    ids.list().to_vec()
+}
+
 #[test]
 fn only_this_cpu_stays_in_the_madt() {
     let list = [
@@ -163,6 +171,7 @@ fn only_this_cpu_stays_in_the_madt() {
     ];
     let (mut mem, rsdp) = machine(&[sdt(b"HPET", &[]), madt(&list)]);
     assert_eq!(count_cpus(&mem, &rsdp), Ok(3));
+    assert_eq!(ids(&mem, &rsdp), [0, 1, 256]);
     let done = disable_other_cpus(&mut mem, &rsdp, 0);
     assert_eq!(done, Ok(Disabled { enabled_total: 3, disabled: 4 }));
     assert_eq!(mem.stored, 5, "four flags and the checksum");
@@ -319,6 +328,9 @@ proptest! {
         bytes[9] = bytes[9].wrapping_add(wrong_sum);
         let (mut mem, rsdp) = machine(&[bytes.clone()]);
         let before = count_cpus(&mem, &rsdp).unwrap();
+        let listed = ids(&mem, &rsdp);
+        prop_assert!(listed.len() <= before as usize, "each once");
+        prop_assert!((0..listed.len()).all(|n| !listed[..n].contains(&listed[n])));
         let done = disable_other_cpus(&mut mem, &rsdp, 7).unwrap();
         prop_assert_eq!(done.enabled_total, before);
         prop_assert_eq!(count_cpus(&mem, &rsdp), Ok(1));
@@ -342,6 +354,7 @@ proptest! {
             let base = [XSDT, RSDT, at(0), at(1), at(2), at(3)][place];
             let _ = firmware::PhysMut::write(&mut mem, base + offset, &[byte]);
         }
+        let _ = apic_ids(&mem, &rsdp, &mut ApicIds::new(&mut [0; 2]));
         let _ = (count_cpus(&mem, &rsdp), fadt::find(&mem, &rsdp), find_rsdp(&mem));
         let _ = disable_other_cpus(&mut mem, &rsdp, 0);
         let _ = hide_spcr(&mut mem, &rsdp, 0x3f8);

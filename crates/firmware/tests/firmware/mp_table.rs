@@ -1,5 +1,6 @@
 use crate::ram::{Ram, fix, sum};
-use firmware::mp_table::{count_cpus, disable_other_cpus};
+use firmware::ApicIds;
+use firmware::mp_table::{apic_ids, count_cpus, disable_other_cpus};
 use firmware::{Disabled, Error, Phys};
 use proptest::prelude::*;
 
@@ -40,6 +41,13 @@ fn machine(config: &[u8], feature: u8) -> Ram {
     Ram::default().put(0xf_0000, &segment(config, feature))
 }
 
+fn ids(mem: &Ram) -> Vec<u32> {
+    let mut room = [0; 8];
+    let mut ids = ApicIds::new(&mut room);
+    apic_ids(mem, &mut ids).unwrap();
+    ids.list().to_vec()
+}
+
 fn flags(mem: &Ram, index: u64) -> u8 {
     mem.u8(TABLE + 44 + 20 * index + 3)
 }
@@ -49,6 +57,7 @@ fn only_the_boot_cpu_stays() {
     let config = config(&[(0, 3), (1, 1), (2, 0), (3, 1)]);
     let mut mem = machine(&config, 0);
     assert_eq!(count_cpus(&mem), Ok(3));
+    assert_eq!(ids(&mem), [0, 1, 3]);
     let done = disable_other_cpus(&mut mem, 0).unwrap();
     assert_eq!(done, Some(Disabled { enabled_total: 3, disabled: 2 }));
     assert_eq!(count_cpus(&mem), Ok(1));
@@ -61,6 +70,7 @@ fn only_the_boot_cpu_stays() {
 fn a_default_configuration_is_struck_out() {
     let mut mem = machine(&[], 5);
     assert_eq!(count_cpus(&mem), Ok(2));
+    assert_eq!(ids(&mem), [0, 1]);
     let done = disable_other_cpus(&mut mem, 0).unwrap();
     assert_eq!(done, Some(Disabled { enabled_total: 2, disabled: 1 }));
     assert_eq!(mem.u32(0xf_0000 + POINTER as u64), 0);

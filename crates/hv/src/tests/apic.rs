@@ -1,4 +1,4 @@
-//! The watched local APIC: while other CPUs wait without a VMM, none may be started.
+//! The watched local APIC: while other CPUs wait, none may be started.
 use super::bench::{Bench, CODE};
 use super::std;
 use crate::apic::watch;
