@@ -77,7 +77,8 @@ impl From<Exhausted> for Failure {
 const PAGE: u64 = 4096;
 /// Bytes of the stack the VMM runs on, and of that it answers on after a fault.
 pub(crate) const STACK: u64 = 16 << 10;
-/// Bytes of the stack of the NMI handler, which sets a flag: the frame, and room for what it saves.
+/// Bytes of the stack of the NMI handler, which sets a flag: its frame, and that of a #DB it meets, about 250 together. What a fault
+/// is reported with is not on it: all others have stacks of their own.
 const HANDLER: usize = 512;
 /// Bytes of the stack a fault is reported from: its sentence is put together there.
 const REPORTING: u64 = 8 << 10;

@@ -326,11 +326,21 @@ fn same() -> Result<()> {
     // Code can read what an interrupt left on the stack of an earlier case: alone it cannot.
     for (line, _) in differ {
         let case = line.split(['.', ':']).nth(1).context("a case has a number")?.parse()?;
-        let (under, bare) = (outcomes(true, case, case + 1)?, outcomes(false, case, case + 1)?);
-        let (under, bare) = (under.values, bare.values);
+        let (under, bare) = (alone(true, case)?, alone(false, case)?);
         ensure!(under == bare, "with the VMM: {under:?}\nwithout it: {bare:?}");
     }
     Ok(())
+}
+
+/// What becomes of one case in a machine of its own. One that an NMI meets is not told of, and tried again.
+fn alone(under: bool, case: u64) -> Result<Vec<String>> {
+    for _ in 0..5 {
+        let values = outcomes(under, case, case + 1)?.values;
+        if !values.is_empty() {
+            return Ok(values);
+        }
+    }
+    bail!("case {case} is not told of in five runs, with the VMM: {under}")
 }
 
 /// What became of a run's cases.
